@@ -1,0 +1,1 @@
+"""Where jobs run and where artifacts lie; never what a sweep is."""

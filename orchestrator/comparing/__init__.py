@@ -1,0 +1,1 @@
+"""From results to tables: which config is better."""

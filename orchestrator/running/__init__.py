@@ -1,0 +1,1 @@
+"""Executing a plan: schedule, journal, worker, loop, tracking."""

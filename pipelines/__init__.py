@@ -1,0 +1,1 @@
+"""What one trial does: stages, sources of models and tasks, seeding; never who runs them."""

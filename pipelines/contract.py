@@ -1,0 +1,253 @@
+"""What a pipeline is made of: stages, the graph of one trial, results; not who runs them or where.
+
+A pipeline turns one trial into a graph of :class:`Node`. A node names a :class:`Stage`, the
+params that determine its result, its sources (model, data) and its inputs (other nodes). The
+digest of a node covers exactly these, so equal work has equal digests, in one sweep or in many.
+
+The functions behind the stages are loaded by name on the worker; this module and everything a
+pipeline needs to be planned import no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+    from pydantic import BaseModel
+
+Json = Any
+"""A value that `json` can write: None, bool, int, float, str, and lists and dicts of these."""
+
+
+def digest_of(content: Json) -> str:
+    """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces), in hex."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_object(name: str) -> Any:
+    """Import `package.module:attribute` and return the attribute.
+
+    Raises:
+        ImportError: The module cannot be imported.
+        AttributeError: The module has no such attribute.
+        ValueError: The name has no colon.
+    """
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise ValueError(f"{name!r} is not of the form 'package.module:attribute'")
+    return getattr(importlib.import_module(module), attribute)
+
+
+class Fidelity(StrEnum):
+    """How a result relates to the one that the trial would give alone, strongest first."""
+
+    EXACT = "exact"
+    """Bitwise the same."""
+    EQUAL = "equal"
+    """The same mathematics in another order of floating-point sums."""
+    STATISTICAL = "statistical"
+    """The same distribution from another random stream."""
+    ADAPTIVE = "adaptive"
+    """Evidence was cut short, as by early stopping."""
+
+
+class PipelineError(Exception):
+    """A failure whose cause a stage knows; anything else that a stage raises is a bug.
+
+    PipelineError
+    |- InputError    the user's data or model cannot be used as asked
+    `- DivergedError the training loss is no longer finite
+    """
+
+
+class InputError(PipelineError):
+    """The user's data or model cannot be used as asked.
+
+    Attributes:
+        key: The key of the sweep file that names the culprit, for example `label`; may be empty.
+        nearest: The nearest valid value; may be empty.
+    """
+
+    def __init__(self, message: str, *, key: str = "", nearest: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.nearest = nearest
+
+
+class DivergedError(PipelineError):
+    """The training loss is no longer finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One kind of step, declared so that it can be planned without importing what it needs."""
+
+    name: str
+    """Qualified by its pipeline, for example `transfer/encode`."""
+    version: int
+    """Raised whenever the function would give another result for the same node."""
+    function: str
+    """`module:function` of a :class:`StageFunction`, imported on the worker."""
+    typical_s: float
+    """Seconds one node takes on a laptop core: the estimate until a timing is recorded."""
+    fusable_params: frozenset[str] = frozenset()
+    """Params in which the members of one call may differ."""
+    fidelity: Fidelity = Fidelity.EXACT
+    """The label of results computed with more than one member in a call."""
+    checks_input: bool = False
+    """Whether this stage finds faults in the user's data; such stages run before all others."""
+    needs_accelerator: bool = True
+    """Whether the stage can use the `num_gpus` of a trial; loading and tokenising cannot."""
+
+
+class Pinned(Protocol):
+    """A model or a data set whose content digest is known."""
+
+    @property
+    def name(self) -> str:
+        """The name people call it by."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything that determines its content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One stage of one trial, before equal nodes of many trials are merged."""
+
+    stage: Stage
+    params: Mapping[str, Json] = field(default_factory=dict)
+    """What determines the result besides sources and inputs; a seed is a param here."""
+    sources: Mapping[str, Pinned] = field(default_factory=dict)
+    """Models and data by role; only their digests enter this node's digest."""
+    inputs: Mapping[str, Node] = field(default_factory=dict)
+    """Earlier nodes by role."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of this node's result, 64 hex digits."""
+        return digest_of(
+            {
+                "stage": self.stage.name,
+                "version": self.stage.version,
+                "params": dict(self.params),
+                "sources": {role: source.digest for role, source in self.sources.items()},
+                "inputs": {role: node.digest for role, node in self.inputs.items()},
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What one member leaves behind; the worker writes it into the store.
+
+    Three keys of `value` have a meaning beyond the pipeline: `metrics` (final numbers by name,
+    as `test/accuracy`), `curve` (a list of points `{"step": int, name: number, ...}`) and
+    `datasets` (a list of `{"name", "digest", "split", "num_rows", "source"}`).
+    """
+
+    value: Mapping[str, Json] = field(default_factory=dict)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Artifact(Protocol):
+    """What an earlier stage left behind, read on demand."""
+
+    @property
+    def value(self) -> Mapping[str, Json]:
+        """The JSON value of the result."""
+
+    def table(self, name: str) -> pa.Table:
+        """Return an Arrow table, memory-mapped where the store allows it."""
+
+    def array(self, name: str) -> np.ndarray:
+        """Return an array; treat it as read-only."""
+
+
+class Context(Protocol):
+    """What the worker offers to a stage."""
+
+    num_cpus: int
+    """Cores that this stage may use."""
+    device: str
+    """`cpu`, or torch's name of the accelerator given to this worker."""
+    scratch: Path
+    """An empty local folder, removed after the call."""
+
+    def cached(self, key: str, load: Callable[[], Any]) -> Any:
+        """Return `load()`, kept in this process for later stages; the least used goes first."""
+
+
+Member = Mapping[str, Json]
+"""The full params of one member of a call."""
+
+
+class StageFunction(Protocol):
+    """The code behind a stage: one result a member, in the same order.
+
+    A member's result depends on its own params, the sources and the inputs only, never on who
+    else is in the call.
+    """
+
+    def __call__(
+        self,
+        context: Context,
+        members: Sequence[Member],
+        inputs: Mapping[str, Artifact],
+        sources: Mapping[str, Any],
+    ) -> Sequence[StageResult]:
+        """Compute the results of all members."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings:
+    """One trial as its pipeline sees it: everything resolved, nothing left to look up."""
+
+    model: Any
+    """A pinned model of `pipelines.sources`, or None where the pipeline takes no model."""
+    task: Any
+    """A pinned task of `pipelines.sources`, or None where the pipeline takes no task."""
+    params: BaseModel
+    """A point of the space, validated by the pipeline's own schema."""
+    seed: int
+
+
+class Pipeline(Protocol):
+    """A named way to turn a trial into a graph of stages."""
+
+    name: str
+    takes_models: bool
+    """Whether the sweep must name `models`."""
+    takes_tasks: bool
+    """Whether the sweep must name `tasks`."""
+
+    def params_schema(self, method: str | None) -> type[BaseModel]:
+        """Return the schema of params for a method.
+
+        Raises:
+            InputError: There is no such method, or one must be named.
+        """
+
+    def methods(self) -> Mapping[str, type[BaseModel]]:
+        """Return the schema of params by method; one entry with an empty name if it has none."""
+
+    def graph(self, trial: TrialSettings) -> Node:
+        """Return the last node of the trial's graph; its value holds the trial's `metrics`.
+
+        Raises:
+            InputError: The method does not apply to this model or task.
+        """

@@ -1,0 +1,32 @@
+"""Which pipelines there are by name; loads them late, and nothing else."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pipelines.contract import InputError, Pipeline, load_object
+
+PIPELINES = {
+    "transfer": "pipelines.transfer.graph:TRANSFER",
+}
+"""The built-in pipelines: name -> `module:attribute` of a :class:`Pipeline`."""
+
+
+def load_pipeline(name: str) -> Pipeline:
+    """Return a built-in pipeline by name, or one of the user's own as `package.module:attribute`.
+
+    Raises:
+        InputError: There is no such pipeline, or importing it failed.
+    """
+    if name in PIPELINES:
+        return cast(Pipeline, load_object(PIPELINES[name]))
+    if ":" not in name:
+        raise InputError(
+            f"unknown pipeline {name!r}; there are {', '.join(sorted(PIPELINES))}, "
+            "or one of your own as 'package.module:attribute'",
+            key="pipeline",
+        )
+    try:
+        return cast(Pipeline, load_object(name))
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"cannot load pipeline {name!r}: {error}", key="pipeline") from error

