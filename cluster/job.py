@@ -49,6 +49,10 @@ class Failure:
     cause: Cause
     message: str
     traceback: str = ""
+    key: str = ""
+    """The key of the sweep file that names the culprit, where the cause is `input`."""
+    nearest: str = ""
+    """The nearest valid value, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -251,3 +251,9 @@ class Pipeline(Protocol):
         Raises:
             InputError: The method does not apply to this model or task.
         """
+
+    def metrics(self, task: Any) -> Mapping[str, str]:
+        """Return the metrics that a trial on this task gives, each with `max` or `min`.
+
+        The first is the default where the task names none of its own.
+        """

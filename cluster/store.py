@@ -1,0 +1,282 @@
+"""The content-addressed store: artifacts by digest on one filesystem; not what they mean.
+
+Layout under the root, the same on a laptop, S3, GCS or a shared volume:
+
+    artifacts/ab/abcd....json           the record: its presence means that the artifact is done
+    artifacts/ab/abcd..../ATTEMPT/      the files of the attempt that the record names
+    logs/ab/abcd..../STARTED-ATTEMPT.txt
+    sweeps/NAME/                        journal and other traces of one sweep
+
+Every attempt writes into a folder of its own and the record is put in place last, in one
+atomic step. So two writers of one digest cannot disturb each other, and a reader sees a whole
+artifact or none, on a filesystem with or without rename.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MIN_FREE_BYTES = 64 * 2**20
+"""Below this much free space a store counts as full."""
+
+
+class StoreError(Exception):
+    """The store cannot be used, or an artifact is damaged; the message says which and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of a finished artifact without opening its files."""
+
+    digest: str
+    stage: str
+    value: Mapping[str, Any]
+    started_at: float
+    """Unix time in seconds."""
+    duration_s: float
+    attempt: str = ""
+    """The folder of its files; empty where there are none."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Size in bytes by file name."""
+
+
+class StoredArtifact:
+    """A finished artifact, its files read on demand."""
+
+    def __init__(self, store: Store, record: Record) -> None:
+        self._store = store
+        self.record = record
+
+    @property
+    def value(self) -> Mapping[str, Any]:
+        """The JSON value of the result."""
+        return self.record.value
+
+    def table(self, name: str) -> pa.Table:
+        """Return the Arrow table of that name; memory-mapped on a local disk.
+
+        Raises:
+            StoreError: The artifact has no such table, or its file is damaged.
+        """
+        with self._open(f"{name}.arrow") as file:
+            return pa.ipc.open_file(file).read_all()
+
+    def array(self, name: str) -> np.ndarray:
+        """Return the array of that name.
+
+        Raises:
+            StoreError: The artifact has no such array, or its file is damaged.
+        """
+        return self._arrays[name]
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        from safetensors.numpy import load  # noqa: PLC0415 - numpy is not needed to plan
+
+        with self._open("arrays.safetensors") as file:
+            arrays: dict[str, np.ndarray] = load(file.read())
+        return arrays
+
+    def _open(self, name: str) -> Any:
+        expected = self.record.files.get(name)
+        if expected is None:
+            raise StoreError(f"artifact {self.record.digest[:12]} has no file {name!r}")
+        file = self._store.open_file(self.record.digest, self.record.attempt, name)
+        if file.size() != expected:
+            raise StoreError(
+                f"artifact {self.record.digest[:12]}: {name} has {file.size()} bytes, "
+                f"{expected} were written"
+            )
+        return file
+
+
+class Store:
+    """Artifacts by digest under one root.
+
+    Args:
+        location: A local path, or a URI that `pyarrow.fs` knows (`s3://bucket/path`, `gs://...`).
+
+    Raises:
+        StoreError: The location names no filesystem that can be reached.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self._folders: set[str] = set()
+        if "://" not in location:
+            self._fs: fs.FileSystem = fs.LocalFileSystem(use_mmap=True)
+            self.root = str(Path(location).expanduser().resolve())
+        else:
+            try:
+                self._fs, self.root = fs.FileSystem.from_uri(location)
+            except (pa.ArrowException, OSError) as error:
+                raise StoreError(f"cannot open the store {location!r}: {error}") from error
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return isinstance(self._fs, fs.LocalFileSystem)
+
+    def check(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            StoreError: The store is not writable, or full.
+        """
+        probe = f"probe-{uuid.uuid4().hex}"
+        try:
+            self.write_bytes(probe, b"fanflare")
+            self._fs.delete_file(self._path(probe))
+        except OSError as error:
+            raise StoreError(f"the store {self.location!r} is not writable: {error}") from error
+        if self.is_local:
+            free = shutil.disk_usage(self.root).free
+            if free < MIN_FREE_BYTES:
+                raise StoreError(
+                    f"the store {self.location!r} is full: {free / 2**20:.0f} MiB free, "
+                    f"at least {MIN_FREE_BYTES / 2**20:.0f} MiB are needed"
+                )
+
+    def present(self, digests: Iterable[str]) -> set[str]:
+        """Return those of the digests that are done; reads no file."""
+        return set(self._present(digests).values())
+
+    def find(self, digests: Iterable[str]) -> dict[str, Record]:
+        """Return the records of those digests that are done."""
+        return {digest: self._read_record(path) for path, digest in self._present(digests).items()}
+
+    def _present(self, digests: Iterable[str]) -> dict[str, str]:
+        paths = {self._path(_record_path(digest)): digest for digest in digests}
+        infos = self._fs.get_file_info(list(paths)) if paths else []
+        return {info.path: paths[info.path] for info in infos if info.type == fs.FileType.File}
+
+    def open(self, record: Record) -> StoredArtifact:
+        """Return the artifact that a record describes."""
+        return StoredArtifact(self, record)
+
+    def write(
+        self,
+        record: Record,
+        tables: Mapping[str, pa.Table] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> Record:
+        """Write the files aside, then the record; return the record with its files filled in.
+
+        Raises:
+            OSError: The store cannot be written.
+        """
+        attempt = uuid.uuid4().hex if tables or arrays else ""
+        base = f"{_artifact_path(record.digest)}/{attempt}"
+        files: dict[str, int] = {}
+        for name, table in (tables or {}).items():
+            files[f"{name}.arrow"] = self._write_table(f"{base}/{name}.arrow", table)
+        if arrays:
+            from safetensors.numpy import save  # noqa: PLC0415 - numpy is not needed to plan
+
+            content = save(dict(arrays))
+            self.write_bytes(f"{base}/arrays.safetensors", content)
+            files["arrays.safetensors"] = len(content)
+        done = Record(**{**asdict(record), "attempt": attempt, "files": files})
+        self.write_bytes(_record_path(record.digest), _to_json(asdict(done)))
+        return done
+
+    def open_file(self, digest: str, attempt: str, name: str) -> Any:
+        """Open one file of an artifact for random access.
+
+        Raises:
+            StoreError: The file is not there.
+        """
+        path = self._path(f"{_artifact_path(digest)}/{attempt}/{name}")
+        try:
+            return self._fs.open_input_file(path)
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+
+    def write_log(self, digest: str, started_at: float, text: str) -> None:
+        """Keep what one attempt at a stage printed."""
+        name = f"{started_at:017.6f}-{uuid.uuid4().hex[:8]}.txt"
+        self.write_bytes(f"logs/{digest[:2]}/{digest}/{name}", text.encode())
+
+    def read_logs(self, digest: str) -> list[str]:
+        """Return what every attempt at a stage printed, oldest first."""
+        return [
+            self.read_bytes(path).decode(errors="replace")
+            for path in self.list_files(f"logs/{digest[:2]}/{digest}")
+        ]
+
+    def list_files(self, folder: str) -> list[str]:
+        """Return the paths, relative to the root, of the files in a folder, sorted by name."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        return sorted(
+            f"{folder}/{info.base_name}"
+            for info in self._fs.get_file_info(selector)
+            if info.type == fs.FileType.File
+        )
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return the content of a file under the root."""
+        with self._fs.open_input_file(self._path(path)) as file:
+            return bytes(file.read())
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Put a whole file in place in one atomic step."""
+        target = self._path(path)
+        self._make_folder(target.rpartition("/")[0])
+        if not self.is_local:  # an object store shows an object only when it is whole
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        aside = Path(f"{target}.{uuid.uuid4().hex}.part")
+        try:
+            aside.write_bytes(content)
+            aside.replace(target)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def _write_table(self, path: str, table: pa.Table) -> int:
+        target = self._path(path)
+        self._make_folder(target.rpartition("/")[0])
+        with (
+            self._fs.open_output_stream(target) as stream,
+            pa.ipc.new_file(stream, table.schema) as writer,
+        ):
+            writer.write_table(table)
+        return int(self._fs.get_file_info(target).size)
+
+    def _read_record(self, path: str) -> Record:
+        with self._fs.open_input_file(path) as file:
+            return Record(**json.loads(file.read()))
+
+    def _make_folder(self, folder: str) -> None:
+        if folder not in self._folders:
+            self._fs.create_dir(folder, recursive=True)
+            self._folders.add(folder)
+
+    def _path(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+
+def _artifact_path(digest: str) -> str:
+    return f"artifacts/{digest[:2]}/{digest}"
+
+
+def _record_path(digest: str) -> str:
+    return f"{_artifact_path(digest)}.json"
+
+
+def _to_json(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()

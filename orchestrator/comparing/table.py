@@ -1,0 +1,53 @@
+"""Results as a table, one row a trial; computes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.planning.trial import TrialResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def result_rows(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
+    """Return one flat mapping a trial: identity, `params.NAME`, state, `split/metric`, seconds."""
+    return [
+        {
+            "trial_id": result.trial.id,
+            "config_id": result.trial.config_id,
+            "model": result.trial.model,
+            "task": result.trial.task,
+            "method": result.trial.method,
+            "seed": result.trial.seed,
+            **{f"params.{name}": value for name, value in result.trial.params.items()},
+            "state": str(result.state),
+            "fidelity": str(result.fidelity),
+            **result.metrics,
+            "duration_s": result.duration_s,
+            "cause": str(result.failure.cause) if result.failure else None,
+            "message": result.failure.message if result.failure else None,
+        }
+        for result in results
+    ]
+
+
+def result_table(results: Sequence[TrialResult]) -> pa.Table:
+    """Return the rows as an Arrow table; a column that mixes types holds them as JSON text."""
+    import pyarrow as pa  # noqa: PLC0415 - the leaderboard alone needs no Arrow
+
+    rows = result_rows(results)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pa.table({name: _array(values) for name, values in columns.items()})
+
+
+def _array(values: Sequence[Any]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else json.dumps(value) for value in values])

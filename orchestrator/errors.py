@@ -1,0 +1,66 @@
+"""The errors that a user sees, each with what to do; nothing here knows how they are shown.
+
+FanflareError
+|- InvalidSweepError   the sweep, or what it names, has faults; all of them are listed
+|- SweepBusyError      another process is running this sweep
+`- UnknownNameError    there is no such sweep or trial in the store
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class FanflareError(Exception):
+    """The base of all errors that end a command with a message instead of a traceback."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that is wrong with a sweep: where, what, and what would be right."""
+
+    message: str
+    key: str = ""
+    """The key path in the file, as `space[0].learning_rate`."""
+    line: int | None = None
+    """Line in the file, from 1; None where the sweep came from Python."""
+    nearest: str = ""
+    """The nearest valid name, where there is one."""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        key = f"{self.key}: " if self.key else ""
+        hint = f" (did you mean {self.nearest!r}?)" if self.nearest else ""
+        return f"{where}{key}{self.message}{hint}"
+
+
+class InvalidSweepError(FanflareError):
+    """A sweep has faults.
+
+    Attributes:
+        faults: All of them, in the order of the file.
+        path: The sweep file, or an empty string.
+    """
+
+    def __init__(self, faults: Sequence[Fault], path: str = "") -> None:
+        self.faults = tuple(sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0))
+        self.path = path
+        count = f"{len(self.faults)} fault{'s' if len(self.faults) > 1 else ''}"
+        lines = [f"{path or 'the sweep'} has {count}:", *(f"  {fault}" for fault in self.faults)]
+        super().__init__("\n".join(lines))
+
+
+class SweepBusyError(FanflareError):
+    """Another process is running this sweep."""
+
+
+class UnknownNameError(FanflareError):
+    """There is no such sweep or trial in the store."""
+
+
+def nearest_name(given: str, allowed: Iterable[str]) -> str:
+    """Return the allowed name that looks most like the given one, or an empty string."""
+    matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.6)
+    return matches[0] if matches else ""

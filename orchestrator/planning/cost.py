@@ -1,0 +1,64 @@
+"""Estimates how long stages take, from recorded timings; knows no clock and no store."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.contract import Node, digest_of
+
+
+def cost_keys(node: Node) -> tuple[str, ...]:
+    """Return the names under which a node's timing is kept, the most telling one first.
+
+    Nodes that differ in the seed only are expected to cost the same.
+    """
+    stage = f"{node.stage.name}@{node.stage.version}"
+    sources = "+".join(sorted(_source_names(node)))
+    params = {name: value for name, value in node.params.items() if name != "seed"}
+    return (f"{stage}|{sources}|{digest_of(params)[:12]}", f"{stage}|{sources}", stage)
+
+
+def _source_names(node: Node) -> set[str]:
+    names = {source.name for source in node.sources.values()}
+    return names.union(*(_source_names(node) for node in node.inputs.values()))
+
+
+@dataclass
+class Timings:
+    """Mean durations in seconds by cost key, over all stages that this store has seen."""
+
+    means: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Timings:
+        """Read what :meth:`to_json` returned."""
+        return cls({key: (int(count), float(mean)) for key, (count, mean) in content.items()})
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Return plain data."""
+        return {key: [count, round(mean, 6)] for key, (count, mean) in self.means.items()}
+
+    def observe(self, keys: Iterable[str], duration_s: float) -> None:
+        """Take in the duration of one finished stage."""
+        for key in keys:
+            count, mean = self.means.get(key, (0, 0.0))
+            count = min(count, 99)  # so that a faster machine is believed before long
+            self.means[key] = (count + 1, mean + (duration_s - mean) / (count + 1))
+
+    def estimate_s(self, keys: Iterable[str]) -> float | None:
+        """Return the mean under the first key that was seen, or None."""
+        return next((self.means[key][1] for key in keys if key in self.means), None)
+
+
+def makespan_s(durations_s: Iterable[float], num_slots: int) -> float:
+    """Return how long jobs take on equal slots when the longest go first.
+
+    Source: R. L. Graham, Bounds on multiprocessing timing anomalies, 1969 (LPT rule).
+    """
+    slots = [0.0] * max(1, num_slots)
+    for duration_s in sorted(durations_s, reverse=True):
+        heapq.heapreplace(slots, slots[0] + duration_s)
+    return max(slots)

@@ -1,0 +1,274 @@
+"""Gives the names in a sweep their meaning: pinned models and tasks, validated params, trials.
+
+It reads catalogues and local files; it fetches nothing that is large and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.errors import Fault, InvalidSweepError, nearest_name
+from orchestrator.planning.faults import faults_of, shown
+from orchestrator.planning.space import Subspace, repeated_values, subspaces
+from orchestrator.planning.sweep import Sweep
+from orchestrator.planning.sweep_file import KeyPath, SweepFile, is_sequence
+from pipelines.contract import InputError, Node, Pipeline, TrialSettings
+from pipelines.registry import PIPELINES, load_pipeline
+from pipelines.sources import resolve_model, resolve_task
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridPoint:
+    """One trial before its stages are merged with those of others."""
+
+    model: str
+    task: str
+    params: Mapping[str, Any]
+    seed: int
+    metric: str
+    mode: str
+    last: Node
+    """The last node of its graph."""
+
+
+@dataclass
+class _Faults:
+    """Collects faults, so that all of a file are told at once."""
+
+    file: SweepFile
+    found: list[Fault] = field(default_factory=list)
+
+    def add(self, message: str, keys: KeyPath, nearest: str = "") -> None:
+        self.found.append(self.file.fault(message, keys, nearest=nearest))
+
+    def add_input(self, error: InputError, keys: KeyPath) -> None:
+        self.add(str(error), (*keys, error.key) if error.key else keys, error.nearest)
+
+    def raise_if_any(self) -> None:
+        if self.found:
+            raise InvalidSweepError(self.found, str(self.file.path or ""))
+
+
+def parse(file: SweepFile) -> Sweep:
+    """Validate the content of a sweep file.
+
+    Raises:
+        InvalidSweepError: With all faults of keys, types and values.
+    """
+    if not isinstance(file.data, Mapping):
+        fault = Fault(message=f"a sweep is a mapping of keys; given: {shown(file.data)}", line=1)
+        raise InvalidSweepError([fault], str(file.path or ""))
+    try:
+        return Sweep.model_validate(file.data)
+    except ValidationError as error:
+        raise InvalidSweepError(faults_of(error, Sweep, file), str(file.path or "")) from error
+
+
+def expand(sweep: Sweep, file: SweepFile) -> list[GridPoint]:
+    """Return every trial of a sweep, each with the graph of its stages.
+
+    Raises:
+        InvalidSweepError: With all faults of names, params, axes, and of methods that do not
+            apply to a model or task.
+    """
+    faults = _Faults(file)
+    try:
+        pipeline = load_pipeline(sweep.pipeline)
+    except InputError as error:
+        nearest = nearest_name(sweep.pipeline, PIPELINES)
+        faults.add(str(error), ("pipeline",), nearest)
+        faults.raise_if_any()
+        raise
+    models = _resolve(sweep.model_entries, "models", resolve_model, pipeline.takes_models, faults)
+    tasks = _resolve(sweep.task_entries, "tasks", resolve_task, pipeline.takes_tasks, faults)
+    metrics = {name: _metric(sweep, pipeline, task, faults) for name, task in tasks.items()}
+    seeds = sweep.seed_list
+    for seed in repeated_values(seeds):
+        faults.add(f"seed {seed} stands there twice", ("seeds",))
+    grids = [
+        (subspace, _points(subspace, sweep, pipeline, faults))
+        for subspace in subspaces(sweep.space)
+    ]
+    choices = [_narrow(subspace, models, tasks, seeds, faults) for subspace, _ in grids]
+    faults.raise_if_any()
+    points = [
+        GridPoint(
+            model=settings.model.name if settings.model else "",
+            task=settings.task.name if settings.task else "",
+            params=settings.params.model_dump(mode="json"),
+            seed=settings.seed,
+            metric=metrics[settings.task.name if settings.task else ""][0],
+            mode=metrics[settings.task.name if settings.task else ""][1],
+            last=last,
+        )
+        for (subspace, params), choice in zip(grids, choices, strict=True)
+        for settings, last in _graphs(pipeline, subspace, params, choice, faults)
+    ]
+    faults.raise_if_any()
+    return points
+
+
+def _resolve(
+    entries: Sequence[Any], key: str, resolve: Any, wanted: bool, faults: _Faults
+) -> dict[str, Any]:
+    """Return pinned models or tasks by name; one unnamed None where the pipeline takes none."""
+    if not wanted:
+        if entries:
+            faults.add("this pipeline takes none", (key,))
+        return {"": None}
+    if not entries:
+        faults.add("at least one is required", (key,))
+    written_as_list = is_sequence(faults.file.data.get(key)) if faults.file.data else True
+    resolved: dict[str, Any] = {}
+    digests: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        keys: KeyPath = (key, index) if written_as_list else (key,)
+        try:
+            item = resolve(entry, faults.file.folder)
+        except InputError as error:
+            faults.add_input(error, keys)
+            continue
+        if item.name in resolved:
+            faults.add(f"{item.name!r} stands there twice", keys)
+        elif item.digest in digests:
+            faults.add(f"{item.name!r} has the same content as {digests[item.digest]!r}", keys)
+        resolved[item.name] = item
+        digests[item.digest] = item.name
+    return resolved
+
+
+def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: _Faults) -> tuple[str, str]:
+    """Return name and mode of the metric that ranks trials on a task."""
+    known = pipeline.metrics(task)
+    default = task.metric if task is not None else next(iter(known))
+    name = sweep.metric.name if sweep.metric else default
+    if name not in known:
+        where = f" on task {task.name!r}" if task is not None else ""
+        message = f"unknown metric {name!r}{where}; there are {', '.join(known)}"
+        keys: KeyPath = ("metric", "name") if sweep.metric else ("tasks",)
+        faults.add(message, keys, nearest_name(name, known))
+        return name, "max"
+    mode = sweep.metric.mode if sweep.metric and sweep.metric.mode else known[name]
+    return name, mode
+
+
+def _points(
+    subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: _Faults
+) -> list[BaseModel]:
+    """Return the validated params of one mapping of the space."""
+    for name, axis in subspace.axes.items():
+        if is_sequence(axis):
+            if not axis:
+                faults.add("the axis is empty", (*subspace.keys, name))
+            for value in repeated_values(axis):
+                faults.add(f"{shown(value)} stands on the axis twice", (*subspace.keys, name))
+    return [
+        params
+        for point in subspace.points()
+        if (params := _params(point, subspace, sweep, pipeline, faults)) is not None
+    ]
+
+
+def _params(
+    point: Mapping[str, Any], subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: _Faults
+) -> BaseModel | None:
+    method = point.get("method")
+    try:
+        schema = pipeline.params_schema(method)
+    except InputError as error:
+        faults.add_input(error, subspace.keys)
+        return None
+    for size in sweep.data_sizes:
+        if size not in schema.model_fields:
+            faults.add(f"pipeline {sweep.pipeline!r} has no param {size!r}", (size,))
+    noun = f"param of method {method!r}:" if method else "param"
+    try:
+        return schema.model_validate({**sweep.data_sizes, **point})
+    except ValidationError as error:
+        faults.found += faults_of(error, schema, faults.file, keys=subspace.keys, noun=noun)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """The part of a sweep that one mapping of the space keeps to."""
+
+    models: Sequence[Any]
+    tasks: Sequence[Any]
+    seeds: Sequence[int]
+
+
+def _narrow(
+    subspace: Subspace,
+    models: Mapping[str, Any],
+    tasks: Mapping[str, Any],
+    seeds: Sequence[int],
+    faults: _Faults,
+) -> _Choice:
+    narrowing = subspace.narrowing
+    return _Choice(
+        models=_pick(narrowing, "models", models, subspace, faults),
+        tasks=_pick(narrowing, "tasks", tasks, subspace, faults),
+        seeds=_pick_seeds(narrowing.get("seeds"), seeds, subspace, faults),
+    )
+
+
+def _pick(
+    narrowing: Mapping[str, Any],
+    key: str,
+    known: Mapping[str, Any],
+    subspace: Subspace,
+    faults: _Faults,
+) -> list[Any]:
+    if key not in narrowing:
+        return list(known.values())
+    names = narrowing[key] if is_sequence(narrowing[key]) else [narrowing[key]]
+    for name in names:
+        if name not in known:
+            message = f"{shown(name)} is not among this sweep's {key}: {', '.join(known)}"
+            faults.add(message, (*subspace.keys, key), nearest_name(str(name), known))
+    return [known[name] for name in names if name in known]
+
+
+def _pick_seeds(
+    given: Any, seeds: Sequence[int], subspace: Subspace, faults: _Faults
+) -> Sequence[int]:
+    keys = (*subspace.keys, "seeds")
+    if given is None:
+        return seeds
+    if isinstance(given, int) and not isinstance(given, bool):
+        if not 1 <= given <= len(seeds):
+            faults.add(f"{given} of {len(seeds)} seeds cannot be taken", keys)
+        return seeds[:given]
+    if not is_sequence(given) or not set(given) <= set(seeds):
+        faults.add(f"not a part of this sweep's seeds {shown(list(seeds))}", keys)
+        return ()
+    return list(given)
+
+
+def _graphs(
+    pipeline: Pipeline,
+    subspace: Subspace,
+    points: Sequence[BaseModel],
+    choice: _Choice,
+    faults: _Faults,
+) -> Iterator[tuple[TrialSettings, Node]]:
+    for model in choice.models:
+        for task in choice.tasks:
+            for params in points:
+                for seed in choice.seeds:
+                    settings = TrialSettings(model=model, task=task, params=params, seed=seed)
+                    try:
+                        yield settings, pipeline.graph(settings)
+                    except InputError as error:
+                        faults.add_input(error, subspace.keys)
+                        break

@@ -1,0 +1,139 @@
+"""Packs stages into jobs: chains stay together, cheap ones share a job; knows no sweep."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cluster.job import Resources
+from pipelines.contract import digest_of
+
+if TYPE_CHECKING:
+    from orchestrator.planning.plan import PlannedStage
+
+TARGET_JOB_S = 1.0
+"""Cheap stages are packed into jobs of about this many seconds: long against the millisecond
+that handing over a job takes, short against a user's patience."""
+
+JOBS_PER_SLOT = 4
+"""So many jobs are left for each slot, if there is enough work, so that all end together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob:
+    """Stages that one worker runs one after another."""
+
+    id: str
+    stages: tuple[str, ...]
+    """Digests, inputs first."""
+    needs: frozenset[str]
+    """Digests of stages in other jobs that must be finished before."""
+    resources: Resources
+    cost_s: float
+    checks_input: bool = False
+    """Whether it finds faults in the user's data, and so runs before all others."""
+
+
+def pack(
+    stages: Sequence[PlannedStage], *, resources: Resources, num_slots: int
+) -> tuple[PlannedJob, ...]:
+    """Pack stages that must all be computed, inputs first.
+
+    A stage joins the job of its input where it is that stage's only use: nothing is gained by
+    moving its data to another process. Chains that need the same inputs and resources are
+    then packed together up to :data:`TARGET_JOB_S`.
+    """
+    without_gpu = replace(resources, num_gpus=0)
+    chains = [
+        _job(chain, resources if any(s.stage.needs_accelerator for s in chain) else without_gpu)
+        for chain in _chains(stages)
+    ]
+    alike: dict[object, list[PlannedJob]] = defaultdict(list)
+    for chain in chains:
+        alike[(chain.needs, chain.resources, chain.checks_input)].append(chain)
+    enough_s = sum(chain.cost_s for chain in chains) / (JOBS_PER_SLOT * num_slots)
+    target_s = min(TARGET_JOB_S, enough_s)
+    return tuple(_join(batch) for group in alike.values() for batch in _batches(group, target_s))
+
+
+def _chains(stages: Sequence[PlannedStage]) -> list[list[PlannedStage]]:
+    users: dict[str, int] = defaultdict(int)
+    for stage in stages:
+        for digest in stage.inputs.values():
+            users[digest] += 1
+    chain_of: dict[str, list[PlannedStage]] = {}
+    chains: list[list[PlannedStage]] = []
+    for stage in stages:
+        home = next(
+            (
+                chain_of[digest]
+                for digest in stage.inputs.values()
+                if digest in chain_of
+                and users[digest] == 1
+                and _may_follow(chain_of[digest], stage)
+            ),
+            None,
+        )
+        if home is None:
+            home = []
+            chains.append(home)
+        home.append(stage)
+        chain_of[stage.digest] = home
+    return chains
+
+
+def _may_follow(chain: Sequence[PlannedStage], stage: PlannedStage) -> bool:
+    """Return whether a stage can run in the chain's job without waiting for another one."""
+    inside = {earlier.digest for earlier in chain}
+    outside = {digest for earlier in chain for digest in earlier.inputs.values()} - inside
+    return not chain[0].stage.checks_input and set(stage.inputs.values()) - inside <= outside
+
+
+def _job(chain: Sequence[PlannedStage], resources: Resources) -> PlannedJob:
+    digests = tuple(stage.digest for stage in chain)
+    return PlannedJob(
+        id=job_id(digests),
+        stages=digests,
+        needs=frozenset(d for stage in chain for d in stage.inputs.values()) - set(digests),
+        resources=resources,
+        cost_s=sum(stage.cost_s for stage in chain),
+        checks_input=chain[0].stage.checks_input,
+    )
+
+
+def _batches(group: Sequence[PlannedJob], target_s: float) -> list[list[PlannedJob]]:
+    batches: list[list[PlannedJob]] = []
+    cost_s = float("inf")
+    for job in group:
+        if cost_s + job.cost_s > target_s or job.checks_input:
+            batches.append([])
+            cost_s = 0.0
+        batches[-1].append(job)
+        cost_s += job.cost_s
+    return batches
+
+
+def _join(jobs: Sequence[PlannedJob]) -> PlannedJob:
+    if len(jobs) == 1:
+        return jobs[0]
+    digests = tuple(digest for job in jobs for digest in job.stages)
+    return replace(
+        jobs[0], id=job_id(digests), stages=digests, cost_s=sum(job.cost_s for job in jobs)
+    )
+
+
+def split(job: PlannedJob, unfinished: Mapping[str, PlannedStage]) -> list[PlannedJob]:
+    """Return the unfinished chains of a job that broke, each as a job of its own.
+
+    Args:
+        job: The job whose worker died.
+        unfinished: Its stages that are not done, by digest, inputs first.
+    """
+    return [_job(chain, job.resources) for chain in _chains(list(unfinished.values()))]
+
+
+def job_id(digests: Sequence[str]) -> str:
+    """Return the identity of a job: that of the stages in it, 16 hex digits."""
+    return digest_of(list(digests))[:16]

@@ -1,0 +1,224 @@
+"""The plan: what will run, merged, known parts marked, packed into jobs. A value; it does nothing.
+
+`fanflare plan` prints this value and `fanflare run` executes this value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.job import Resources
+from orchestrator.errors import Fault, InvalidSweepError
+from orchestrator.planning.cost import Timings, cost_keys, makespan_s
+from orchestrator.planning.grid import GridPoint
+from orchestrator.planning.packing import PlannedJob, pack
+from orchestrator.planning.sweep import Sweep
+from orchestrator.planning.trial import Trial
+from pipelines.contract import Node, Pinned, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStage:
+    """One merged node: computed once, whatever the number of trials that need it."""
+
+    digest: str
+    stage: Stage
+    params: Mapping[str, Any]
+    sources: Mapping[str, Pinned]
+    inputs: Mapping[str, str]
+    """The digests of earlier stages by role."""
+    num_trials: int
+    """How many trials of this sweep need it."""
+    cost_keys: tuple[str, ...]
+    cost_s: float
+    """Estimated seconds: recorded, or else what the stage declares as typical."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """How long the plan will take, by the timings recorded in the store."""
+
+    compute_s: float
+    """Seconds of all jobs, one after another."""
+    wall_s: float
+    """Seconds on the slots that are there."""
+    share_recorded: float
+    """The part of `compute_s` that rests on recorded timings, from 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep comes to, given what the store already has."""
+
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    stages: Mapping[str, PlannedStage]
+    """All merged stages by digest, inputs before what needs them."""
+    known: frozenset[str]
+    """Digests that the store already has."""
+    jobs: tuple[PlannedJob, ...]
+    estimate: Estimate | None
+    """None until a timing of one of these stages is recorded."""
+    skipped: frozenset[str] = field(default_factory=frozenset)
+    """Digests that failed before and are not to be tried again."""
+
+    @property
+    def num_unmerged_stages(self) -> int:
+        """How many stages there would be if no trial shared any."""
+        return sum(len(trial.stages) for trial in self.trials)
+
+    def is_known(self, trial: Trial) -> bool:
+        """Return whether the store already has a trial's result."""
+        return trial.result_digest in self.known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the plan depends on besides the sweep."""
+
+    known: frozenset[str] = frozenset()
+    """Digests that the store has."""
+    skipped: frozenset[str] = frozenset()
+    """Digests of failed stages that are not to be tried again."""
+    timings: Timings = field(default_factory=Timings)
+    capacity: Resources = field(default_factory=Resources)
+
+
+def merge(points: Sequence[GridPoint]) -> tuple[tuple[Trial, ...], dict[str, Node]]:
+    """Merge equal nodes; return the trials and the nodes by digest, inputs first.
+
+    Trials that two mappings of a space both ask for are one trial.
+
+    Raises:
+        InvalidSweepError: Two different points of the space give the same computation.
+    """
+    nodes: dict[str, Node] = {}
+    trials: dict[str, Trial] = {}
+    for point in points:
+        digests = tuple(_visit(point.last, nodes))
+        trial = Trial(
+            id=point.last.digest[:16],
+            model=point.model,
+            task=point.task,
+            params=point.params,
+            seed=point.seed,
+            metric=point.metric,
+            mode=point.mode,
+            result_digest=point.last.digest,
+            stages=tuple(dict.fromkeys(digests)),
+        )
+        other = trials.setdefault(trial.id, trial)
+        if other != trial:
+            raise InvalidSweepError([Fault(message=_same_computation(trial, other), key="space")])
+    return tuple(trials.values()), nodes
+
+
+def _same_computation(trial: Trial, other: Trial) -> str:
+    return (
+        f"seed {trial.seed} of {dict(trial.params)} and seed {other.seed} of {dict(other.params)} "
+        f"are the same computation on {trial.task or 'the same input'}: the pipeline leaves out "
+        "a param or the seed"
+    )
+
+
+def _visit(node: Node, nodes: dict[str, Node]) -> Iterator[str]:
+    for earlier in node.inputs.values():
+        yield from _visit(earlier, nodes)
+    nodes.setdefault(node.digest, node)
+    yield node.digest
+
+
+def make_plan(
+    sweep: Sweep, trials: Sequence[Trial], nodes: Mapping[str, Node], setting: Setting
+) -> Plan:
+    """Mark what is known, estimate costs, and pack the rest into jobs."""
+    counts = dict.fromkeys(nodes, 0)
+    for trial in trials:
+        for digest in trial.stages:
+            counts[digest] += 1
+    stages = {
+        digest: _planned(node, counts[digest], setting.timings) for digest, node in nodes.items()
+    }
+    needed = _needed(trials, stages, setting.known, setting.skipped)
+    jobs = pack(
+        [stages[digest] for digest in needed],
+        resources=Resources(**sweep.resources.model_dump()),
+        num_slots=num_slots(sweep, setting.capacity),
+    )
+    return Plan(
+        sweep=sweep,
+        trials=tuple(trials),
+        stages=stages,
+        known=setting.known,
+        jobs=jobs,
+        estimate=_estimate(jobs, stages, num_slots(sweep, setting.capacity), setting.timings),
+        skipped=setting.skipped,
+    )
+
+
+def num_slots(sweep: Sweep, capacity: Resources) -> int:
+    """Return how many trials run at once on a capacity, at least 1."""
+    need = sweep.resources
+    slots = capacity.num_cpus / need.num_cpus
+    if need.num_gpus:
+        slots = min(slots, capacity.num_gpus / need.num_gpus)
+    if need.memory_gib:
+        slots = min(slots, capacity.memory_gib / need.memory_gib)
+    return max(1, min(int(slots), sweep.max_concurrent or int(slots)))
+
+
+def _planned(node: Node, num_trials: int, timings: Timings) -> PlannedStage:
+    keys = cost_keys(node)
+    recorded_s = timings.estimate_s(keys)
+    return PlannedStage(
+        digest=node.digest,
+        stage=node.stage,
+        params=node.params,
+        sources=node.sources,
+        inputs={role: earlier.digest for role, earlier in node.inputs.items()},
+        num_trials=num_trials,
+        cost_keys=keys,
+        cost_s=node.stage.typical_s if recorded_s is None else recorded_s,
+    )
+
+
+def _needed(
+    trials: Sequence[Trial],
+    stages: Mapping[str, PlannedStage],
+    known: frozenset[str],
+    skipped: frozenset[str],
+) -> list[str]:
+    """Return the digests to compute, inputs first: unknown, and wanted by an unfinished trial."""
+    wanted = {
+        trial.result_digest
+        for trial in trials
+        if trial.result_digest not in known and not skipped.intersection(trial.stages)
+    }
+    for digest in reversed(list(stages)):
+        if digest in wanted:
+            wanted.update(set(stages[digest].inputs.values()) - known)
+    return [digest for digest in stages if digest in wanted]
+
+
+def _estimate(
+    jobs: Sequence[PlannedJob],
+    stages: Mapping[str, PlannedStage],
+    slots: int,
+    timings: Timings,
+) -> Estimate | None:
+    if not timings.means:
+        return None
+    compute_s = sum(job.cost_s for job in jobs)
+    recorded_s = sum(
+        stages[digest].cost_s
+        for job in jobs
+        for digest in job.stages
+        if timings.estimate_s(stages[digest].cost_keys) is not None
+    )
+    return Estimate(
+        compute_s=compute_s,
+        wall_s=makespan_s((job.cost_s for job in jobs), slots),
+        share_recorded=recorded_s / compute_s if compute_s else 1.0,
+    )

@@ -1,0 +1,147 @@
+"""What a sweep file may say: keys, types, units and defaults; not what the names in it mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+from pipelines.sources.entries import ModelEntry, TaskEntry
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _kind(value: Any) -> str:
+    """Say which branch of a union a value means, so that a fault is told of that branch only."""
+    if isinstance(value, str):
+        return "str"
+    if isinstance(value, list | tuple):
+        return "list"
+    return "int" if isinstance(value, int) else "mapping"
+
+
+_Model = Annotated[
+    Annotated[str, Tag("str")] | Annotated[ModelEntry, Tag("mapping")], Discriminator(_kind)
+]
+_Task = Annotated[
+    Annotated[str, Tag("str")] | Annotated[TaskEntry, Tag("mapping")], Discriminator(_kind)
+]
+_Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Metric(_Part):
+    """The metric that ranks configs, in place of each task's own."""
+
+    name: str
+    """A metric that the pipeline computes, as `accuracy` or `f1_macro`."""
+    mode: Literal["max", "min"] | None = None
+    """Whether more or less is better; by default what the metric's definition says."""
+
+
+class TrialResources(_Part):
+    """What one trial needs while it trains."""
+
+    num_cpus: float = Field(default=1, gt=0)
+    """Cores; also the number of threads of the numerical libraries."""
+    num_gpus: float = Field(default=0, ge=0)
+    """Accelerators; a fraction lets several trials share one."""
+    memory_gib: float = Field(default=0, ge=0)
+    """Memory to reserve, in GiB; 0 reserves none."""
+
+
+class Tracking(_Part):
+    """Where MLflow keeps the runs."""
+
+    uri: str | None = None
+    """MLflow's tracking URI; by default a SQLite file in the sweep's own folder."""
+
+
+class Sweep(_Part):
+    """One request: models x tasks x points of the space x seeds."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """Names the sweep's folder and its MLflow experiment: letters, digits, `.`, `_` and `-`."""
+    pipeline: str = "transfer"
+    """What a trial does: a pipeline of `fanflare catalog`, or `package.module:attribute`."""
+    models: Annotated[
+        Annotated[str, Tag("str")]
+        | Annotated[tuple[_Model, ...], Tag("list")]
+        | Annotated[ModelEntry, Tag("mapping")],
+        Discriminator(_kind),
+    ] = ()
+    """Models by name or source: one, or a list."""
+    tasks: Annotated[
+        Annotated[str, Tag("str")]
+        | Annotated[tuple[_Task, ...], Tag("list")]
+        | Annotated[TaskEntry, Tag("mapping")],
+        Discriminator(_kind),
+    ] = ()
+    """Downstream tasks by name or source: one, or a list."""
+    seeds: Annotated[
+        Annotated[int, Field(ge=1, le=10_000), Tag("int")]
+        | Annotated[tuple[_Seed, ...], Tag("list")],
+        Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "int"),
+    ] = 1
+    """How many seeds (0, 1, ...), or a list of them."""
+    space: Annotated[
+        Annotated[dict[str, Any], Tag("mapping")]
+        | Annotated[tuple[dict[str, Any], ...], Tag("list")],
+        Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "mapping"),
+    ] = Field(default_factory=dict)
+    """The pipeline's params as in scikit-learn's ParameterGrid: lists are axes, scalars are fixed.
+    A list of mappings unites their grids; each may narrow `models`, `tasks` or `seeds`."""
+    metric: Metric | None = None
+    """The metric that ranks configs; by default each task's own."""
+    train_size: int | None = Field(default=None, ge=1)
+    """Training rows of each task; by default all. A smaller subset is part of a larger one."""
+    validation_size: int | None = Field(default=None, ge=1)
+    """Validation rows of each task."""
+    test_size: int | None = Field(default=None, ge=1)
+    """Test rows of each task."""
+    resources: TrialResources = Field(default_factory=TrialResources)
+    """What one trial needs while it trains."""
+    max_concurrent: int | None = Field(default=None, ge=1)
+    """How many jobs run at once at most; by default as many as fit."""
+    tracking: Annotated[
+        Annotated[Literal["off"], Tag("str")] | Annotated[Tracking, Tag("mapping")],
+        Discriminator(_kind),
+    ] = Field(default_factory=Tracking)
+    """MLflow's tracking, or `off`."""
+    store: str | None = None
+    """Where results are kept: a folder, or a URI as `s3://bucket/path`. By default
+    `fanflare-store` in the current folder; a relative path in a file starts at that file."""
+
+    @field_validator("models", "tasks", "seeds", "space")
+    @classmethod
+    def _not_an_empty_list(cls, value: Any) -> Any:
+        if value == () and isinstance(value, tuple):
+            raise ValueError("the list is empty")
+        return value
+
+    @property
+    def model_entries(self) -> tuple[str | ModelEntry, ...]:
+        """The models as a tuple, however they were written."""
+        return self.models if isinstance(self.models, tuple) else (self.models,)
+
+    @property
+    def task_entries(self) -> tuple[str | TaskEntry, ...]:
+        """The tasks as a tuple, however they were written."""
+        return self.tasks if isinstance(self.tasks, tuple) else (self.tasks,)
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds themselves."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def data_sizes(self) -> Mapping[str, int]:
+        """The sizes of splits that the sweep sets for all its tasks."""
+        sizes = {
+            "train_size": self.train_size,
+            "validation_size": self.validation_size,
+            "test_size": self.test_size,
+        }
+        return {name: size for name, size in sizes.items() if size is not None}

@@ -1,0 +1,251 @@
+"""The one loop where plan, schedule, backend, journal and tracker meet.
+
+Jobs go down, outcomes come up. The driver is the only writer of the journal and of the
+tracker; what it does not know by the journal it knows by the store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from cluster.backend import Backend
+from cluster.job import Cause, Failure, Job, JobEnded, State
+from cluster.store import Store
+from orchestrator.planning.packing import PlannedJob, split
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.trial import Trial, TrialResult
+from orchestrator.running.journal import Event, Journal
+from orchestrator.running.progress import Observer, Progress
+from orchestrator.running.results import outcomes_in_store, trial_result
+from orchestrator.running.schedule import Schedule
+from orchestrator.running.tracking import Tracker
+from orchestrator.running.work import StageOutcome
+
+MAX_RETRIES = {
+    Cause.OUT_OF_MEMORY: 1,
+    Cause.WORKER_DIED: 2,
+    Cause.STORE: 1,
+    Cause.PREEMPTED: 20,
+}
+"""New attempts by cause. A bug, bad input or a diverged loss would only come again; a preempted
+machine is not the job's fault."""
+
+POLL_S = 0.5
+"""How long the loop waits for a job before it looks at anything else."""
+
+
+class Driver:
+    """Executes the jobs of one plan and hands every trial's end to the tracker, once.
+
+    Args:
+        plan: What to do.
+        store: Where results are.
+        journal: Where events are written.
+        tracker: Who shows results to people.
+        observer: Who watches.
+    """
+
+    def __init__(
+        self, plan: Plan, *, store: Store, journal: Journal, tracker: Tracker, observer: Observer
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._journal = journal
+        self._tracker = tracker
+        self._observer = observer
+        self.progress = Progress.of(plan)
+        self.results: dict[str, TrialResult] = {}
+        """By trial id, without curves: what a finished trial costs the driver's memory."""
+        self.stage_costs: list[tuple[tuple[str, ...], float]] = []
+        """Cost keys and seconds of every stage that was computed."""
+        self._finished = set(plan.known)
+        self._shared: dict[str, StageOutcome] = {}
+        self._own: dict[str, StageOutcome] = {}
+        self._attempts: dict[str, int] = defaultdict(int)
+        self._trial_of = {trial.result_digest: trial for trial in plan.trials}
+        self._jobs: dict[str, PlannedJob] = {}
+        self._failures: dict[str, Failure] = {}
+
+    def record_known(self) -> None:
+        """Hand the trials that need no work to the tracker."""
+        known = [trial for trial in self._plan.trials if self._plan.is_known(trial)]
+        for batch in _batched(known, 200):
+            digests = {digest for trial in batch for digest in trial.stages}
+            outcomes = outcomes_in_store(self._store, digests)
+            for trial in batch:
+                self._trial_ended(trial_result(trial, self._plan, outcomes), known=True)
+
+    def execute(self, jobs: Sequence[PlannedJob], backend: Backend) -> None:
+        """Run jobs to their end; returns when none is left that can run.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        schedule = Schedule(
+            jobs,
+            finished=self._finished,
+            capacity=backend.capacity,
+            max_concurrent=self._plan.sweep.max_concurrent,
+        )
+        while True:
+            while (job := schedule.start_next()) is not None:
+                self._start(job, backend)
+            self._journal.flush()
+            self._observer.changed(self.progress)
+            if not schedule.num_running:
+                return
+            for ended in backend.wait(POLL_S):
+                self._end(ended, schedule)
+
+    def all_results(self) -> list[TrialResult]:
+        """Return a result for every trial of the plan; what did not end counts as killed."""
+        return [
+            self.results.get(trial.id) or _unfinished(trial, State.KILLED, None)
+            for trial in self._plan.trials
+        ]
+
+    def _start(self, job: PlannedJob, backend: Backend) -> None:
+        attempt = 1 + max(self._attempts[digest] for digest in job.stages)
+        for digest in job.stages:
+            self._attempts[digest] += 1
+        self._jobs[job.id] = job
+        payload = [self._plan.stages[digest] for digest in job.stages]
+        self._journal.append(
+            Event(
+                time=time.time(),
+                kind="job_started",
+                job=job.id,
+                stages=job.stages,
+                attempt=attempt,
+            )
+        )
+        self.progress.job_started(self._names(job.stages))
+        backend.submit(Job(id=job.id, payload=payload, resources=job.resources))
+
+    def _end(self, ended: JobEnded, schedule: Schedule) -> None:
+        job = self._jobs.pop(ended.job_id)
+        outcomes: Sequence[StageOutcome] = ended.result or [
+            StageOutcome(digest=digest, state=State.FAILED, failure=ended.failure)
+            for digest in job.stages
+        ]
+        finished = [outcome for outcome in outcomes if outcome.state is State.FINISHED]
+        failed = {o.digest: o for o in outcomes if o.state is not State.FINISHED}
+        again = self._to_retry(failed)
+        lost = [outcome for digest, outcome in failed.items() if digest not in again]
+        self.progress.job_ended(
+            self._names(job.stages),
+            {
+                State.FINISHED: self._names(outcome.digest for outcome in finished),
+                State.FAILED: self._names(outcome.digest for outcome in lost),
+            },
+        )
+        for outcome in finished:
+            self._stage_finished(outcome, job)
+        schedule.end(job.id, [outcome.digest for outcome in finished])
+        for retry in split(job, {d: self._plan.stages[d] for d in job.stages if d in again}):
+            schedule.add(retry)
+        for outcome in lost:
+            self._stage_failed(outcome, job, schedule)
+
+    def _to_retry(self, failed: dict[str, StageOutcome]) -> set[str]:
+        """Return the failed stages to try again, and those in the same job that wait for them."""
+        again: set[str] = set()
+        for digest, outcome in failed.items():
+            cause = outcome.failure.cause if outcome.failure else Cause.BUG
+            waits = cause is Cause.UPSTREAM and again.intersection(
+                self._plan.stages[digest].inputs.values()
+            )
+            if waits or self._attempts[digest] <= MAX_RETRIES.get(cause, 0):
+                again.add(digest)
+        return again
+
+    def _stage_finished(self, outcome: StageOutcome, job: PlannedJob) -> None:
+        self._finished.add(outcome.digest)
+        stage = self._plan.stages[outcome.digest]
+        (self._own if stage.num_trials == 1 else self._shared)[outcome.digest] = outcome
+        self._journal.append(
+            Event(
+                time=time.time(),
+                kind="stage_finished",
+                job=job.id,
+                stages=(outcome.digest,),
+                attempt=self._attempts[outcome.digest],
+                detail={"duration_s": round(outcome.duration_s, 4), "reused": outcome.reused},
+            )
+        )
+        if not outcome.reused:
+            self.stage_costs.append((stage.cost_keys, outcome.duration_s))
+        trial = self._trial_of.get(outcome.digest)
+        if trial is not None:
+            self._trial_ended(trial_result(trial, self._plan, self._outcomes(trial)))
+
+    def _stage_failed(self, outcome: StageOutcome, job: PlannedJob, schedule: Schedule) -> None:
+        failure = outcome.failure or Failure(Cause.BUG, "no reason was given")
+        self._journal.append(
+            Event(
+                time=time.time(),
+                kind="stage_failed",
+                job=job.id,
+                stages=(outcome.digest,),
+                attempt=self._attempts[outcome.digest],
+                failure=failure,
+            )
+        )
+        root = self._root_failure(outcome.digest, failure)
+        below = [digest for dropped in schedule.drop(outcome.digest) for digest in dropped.stages]
+        self.progress.stages_failed.update(self._names(below))
+        for digest in [outcome.digest, *below]:
+            self._failures[digest] = root
+            trial = self._trial_of.get(digest)
+            if trial is not None and trial.id not in self.results:
+                self._trial_ended(_unfinished(trial, State.FAILED, root, outcome))
+
+    def _root_failure(self, digest: str, failure: Failure) -> Failure:
+        """Return the failure of an input where that is why a stage could not run."""
+        if failure.cause is not Cause.UPSTREAM:
+            return failure
+        inputs = self._plan.stages[digest].inputs.values()
+        return next((self._failures[d] for d in inputs if d in self._failures), failure)
+
+    def _outcomes(self, trial: Trial) -> dict[str, StageOutcome]:
+        missing = [
+            digest
+            for digest in trial.stages
+            if digest not in self._shared and digest not in self._own
+        ]
+        for digest, outcome in outcomes_in_store(self._store, missing).items():
+            self._shared[digest] = outcome
+        return {
+            digest: self._own.pop(digest) if digest in self._own else self._shared[digest]
+            for digest in trial.stages
+        }
+
+    def _trial_ended(self, result: TrialResult, *, known: bool = False) -> None:
+        self._tracker.record(result)
+        self.progress.trial_ended(result, known=known)
+        self.results[result.trial.id] = replace(result, curve=(), datasets=())
+
+    def _names(self, digests: Iterable[str]) -> list[str]:
+        return [self._plan.stages[digest].stage.name for digest in digests]
+
+
+def _unfinished(
+    trial: Trial, state: State, failure: Failure | None, outcome: StageOutcome | None = None
+) -> TrialResult:
+    now = time.time()
+    return TrialResult(
+        trial=trial,
+        state=state,
+        started_at=outcome.started_at if outcome and outcome.started_at else now,
+        ended_at=now,
+        duration_s=outcome.duration_s if outcome else 0.0,
+        failure=failure,
+    )
+
+
+def _batched(items: Sequence[Trial], size: int) -> Iterator[Sequence[Trial]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

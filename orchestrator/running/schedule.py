@@ -1,0 +1,129 @@
+"""Decides which job runs next: a pure policy, without a clock, a backend or a file of its own."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from cluster.job import Resources
+from orchestrator.planning.packing import PlannedJob
+
+
+class Schedule:
+    """The jobs of a plan, their dependencies, and what is free.
+
+    A job is ready when all stages that it needs are finished. Of the ready jobs the one at the
+    head of the longest chain of work goes first, as far as its resources are free. Source:
+    T. C. Hu, Parallel sequencing and assembly line problems, 1961 (highest level first).
+
+    Args:
+        jobs: What has to run.
+        finished: Digests of stages that are finished already.
+        capacity: What may be in use at once.
+        max_concurrent: How many jobs may run at once.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[PlannedJob],
+        *,
+        finished: Iterable[str],
+        capacity: Resources,
+        max_concurrent: int | None = None,
+    ) -> None:
+        self._finished = set(finished)
+        self._free = capacity
+        self._free_slots = max_concurrent if max_concurrent is not None else len(jobs) + 1_000_000
+        self._level_s = _levels(jobs)
+        self._missing: dict[str, int] = {}
+        self._waiting: dict[str, list[PlannedJob]] = defaultdict(list)
+        self._ready: dict[Resources, list[tuple[float, int, PlannedJob]]] = defaultdict(list)
+        self._num_added = 0
+        self._running: dict[str, PlannedJob] = {}
+        for job in jobs:
+            self.add(job)
+
+    @property
+    def num_running(self) -> int:
+        """How many jobs have been started and have not ended."""
+        return len(self._running)
+
+    def add(self, job: PlannedJob) -> None:
+        """Take in a job, a new one or another attempt."""
+        missing = job.needs - self._finished
+        self._missing[job.id] = len(missing)
+        for digest in missing:
+            self._waiting[digest].append(job)
+        if not missing:
+            self._push(job)
+
+    def start_next(self) -> PlannedJob | None:
+        """Return the job to start now and count its resources as taken, or None."""
+        if self._free_slots <= 0:
+            return None
+        heads = [heap[0] for shape, heap in self._ready.items() if heap and shape.fits(self._free)]
+        if not heads:
+            return None
+        job = min(heads)[2]
+        heapq.heappop(self._ready[job.resources])
+        self._running[job.id] = job
+        self._take(job.resources, 1)
+        return job
+
+    def end(self, job_id: str, finished: Iterable[str]) -> None:
+        """Free a job's resources; the stages it finished make others ready."""
+        self._take(self._running.pop(job_id).resources, -1)
+        for digest in finished:
+            self._finished.add(digest)
+            for job in self._waiting.pop(digest, ()):
+                self._missing[job.id] -= 1
+                if not self._missing[job.id]:
+                    self._push(job)
+
+    def drop(self, failed: str) -> Iterator[PlannedJob]:
+        """Yield and forget the jobs that wait for a failed stage, and those that wait for them."""
+        for job in self._waiting.pop(failed, ()):
+            if self._missing.pop(job.id, None) is None:
+                continue  # another failed stage has dropped it already
+            yield job
+            for digest in job.stages:
+                yield from self.drop(digest)
+
+    def _push(self, job: PlannedJob) -> None:
+        if job.id not in self._missing:
+            return
+        del self._missing[job.id]
+        self._num_added += 1
+        level_s = self._level_s.get(job.id, job.cost_s)
+        heapq.heappush(self._ready[job.resources], (-level_s, self._num_added, job))
+
+    def _take(self, need: Resources, sign: int) -> None:
+        self._free_slots -= sign
+        self._free = Resources(
+            num_cpus=round(self._free.num_cpus - sign * need.num_cpus, 6),
+            num_gpus=round(self._free.num_gpus - sign * need.num_gpus, 6),
+            memory_gib=round(self._free.memory_gib - sign * need.memory_gib, 6),
+        )
+
+
+def _levels(jobs: Sequence[PlannedJob]) -> dict[str, float]:
+    """Return for each job the estimated seconds of the longest chain that begins with it."""
+    home = {digest: job for job in jobs for digest in job.stages}
+    followers: dict[str, list[PlannedJob]] = defaultdict(list)
+    missing = {job.id: 0 for job in jobs}
+    for job in jobs:
+        for before in {home[digest].id for digest in job.needs if digest in home}:
+            followers[before].append(job)
+            missing[job.id] += 1
+    order = [job for job in jobs if not missing[job.id]]
+    for job in order:  # grows while it is walked: a topological order
+        for follower in followers[job.id]:
+            missing[follower.id] -= 1
+            if not missing[follower.id]:
+                order.append(follower)
+    level_s: dict[str, float] = {}
+    for job in reversed(order):
+        after_s = max((level_s[follower.id] for follower in followers[job.id]), default=0.0)
+        level_s[job.id] = job.cost_s + after_s
+    return level_s

@@ -1,0 +1,284 @@
+"""What MLflow holds of one sweep, by explicit run ids; the only file that imports mlflow.
+
+It knows no threads and no patience. Every method may be repeated after an error: runs are found
+again by their tags, and what was written already is recognised.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_LOGGED_ARTIFACTS,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_USER,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from cluster.job import State
+from orchestrator.running.tracking.known import KnownRun
+from orchestrator.running.tracking.lane import StoreError
+from orchestrator.running.tracking.records import (
+    CONFIG_ID_TAG,
+    KIND_TAG,
+    PASSING_TAGS,
+    SWEEP_ID_TAG,
+    TRIAL_ID_TAG,
+    DatasetUse,
+    RunRecord,
+    as_texts,
+    finite,
+)
+from orchestrator.running.tracking.sqlite import prepare_database, relax_commits
+from orchestrator.running.tracking.tracker import SweepInfo, SweepSummary
+from orchestrator.running.tracking.uris import mask_credentials, sqlite_path
+
+PAGE_SIZE = 1000
+"""Runs a search page."""
+LEADERBOARD = "leaderboard.json"
+"""The artifact that MLflow shows as a table."""
+_LASTING_ERRORS = frozenset(
+    {
+        "INVALID_PARAMETER_VALUE",
+        "RESOURCE_DOES_NOT_EXIST",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "CUSTOMER_UNAUTHORIZED",
+        "ENDPOINT_NOT_FOUND",
+        "FEATURE_DISABLED",
+        "NOT_IMPLEMENTED",
+    }
+)
+"""MLflow's codes of errors that would come again; all others are worth another try."""
+
+
+class MlflowStore:
+    """The runs of one sweep in a tracking store."""
+
+    def __init__(self, client: MlflowClient, sweep: SweepInfo, experiment_id: str) -> None:
+        self._client = client
+        self._sweep = sweep
+        self.experiment_id = experiment_id
+        self._parent = self._find_or_create_parent()
+        self._runs: dict[tuple[str, str], KnownRun] = {}
+        self._unsure: set[tuple[str, str]] = set()
+        for run in self._children():
+            self._runs.setdefault(run.key, run)
+
+    @classmethod
+    def open(cls, uri: str, sweep: SweepInfo, artifact_location: str | None) -> MlflowStore:
+        """Find or make the sweep's experiment and parent run, and read which runs there are.
+
+        Raises:
+            StoreError: MLflow could not be reached or refused something.
+        """
+        # MLflow logs database errors with tracebacks before raising them; the tracker reports.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        with _translated():
+            client = _client(uri)
+            experiment = client.get_experiment_by_name(sweep.name)
+            if experiment is None:
+                experiment_id = client.create_experiment(sweep.name, artifact_location)
+            else:
+                experiment_id = experiment.experiment_id
+                if experiment.lifecycle_stage == "deleted":
+                    client.restore_experiment(experiment_id)
+            return cls(client, sweep, experiment_id)
+
+    def begin(self) -> None:
+        """Show the sweep as running, with its files.
+
+        Raises:
+            StoreError: MLflow could not be reached or refused something.
+        """
+        with _translated():
+            self._client.update_run(self._parent.id, status=str(State.RUNNING))
+            params = as_texts(self._sweep.params)
+            self._client.log_batch(
+                self._parent.id,
+                tags=[RunTag(*pair) for pair in as_texts(self._sweep.tags).items()],
+                params=[Param(*p) for p in params.items() if p[0] not in self._parent.params],
+            )
+            self._log_files(self._sweep.files)
+
+    def write(self, record: RunRecord) -> None:
+        """Write a run unless MLflow holds it: complete what is there, or make a new one.
+
+        Raises:
+            StoreError: MLflow could not be reached or refused something.
+        """
+        with _translated():
+            known = self._runs.get(record.key) or self._found(record.key)
+            if known is None:
+                known = self._create(record)
+            elif known.holds(record):
+                return
+            else:
+                self._renew_tags(known, record)
+            self._client.log_batch(
+                known.id,
+                metrics=[Metric(*point) for point in record.points],
+                params=[Param(*p) for p in record.params.items() if p[0] not in known.params],
+            )
+            if record.datasets:
+                self._client.log_inputs(known.id, [_dataset(use) for use in record.datasets])
+            # The state comes last: a run in a final state is a complete one.
+            self._client.set_terminated(known.id, str(record.state), record.ended_ms or None)
+            self._runs[record.key] = known.completed(record)
+
+    def finish(self, state: State, summary: SweepSummary) -> None:
+        """Put the summary on the parent run, and leave no run behind that nobody will end.
+
+        Raises:
+            StoreError: MLflow could not be reached or refused something.
+        """
+        with _translated():
+            self._settle()
+            files = dict(summary.files)
+            tags = {MLFLOW_RUN_NOTE: mask_credentials(summary.note)}
+            if summary.leaderboard:
+                files[LEADERBOARD] = _table(summary.leaderboard)
+                tags[MLFLOW_LOGGED_ARTIFACTS] = json.dumps([{"path": LEADERBOARD, "type": "table"}])
+            self._log_files(files)
+            now_ms = round(time.time() * 1000)
+            metrics = [Metric(name, value, now_ms, 0) for name, value in finite(summary.metrics)]
+            self._client.log_batch(
+                self._parent.id, metrics=metrics, tags=[RunTag(*pair) for pair in tags.items()]
+            )
+            self._client.set_terminated(self._parent.id, str(state))
+
+    def _find_or_create_parent(self) -> KnownRun:
+        # The oldest: if a lost answer ever led to a second one, that one has no children.
+        for run in self._search(f"tags.`{KIND_TAG}` = 'sweep'"):
+            if run.tags.get(SWEEP_ID_TAG) == self._sweep.id:
+                return run
+        tags = {
+            KIND_TAG: "sweep",
+            SWEEP_ID_TAG: self._sweep.id,
+            MLFLOW_USER: os.environ.get("USER", "unknown"),
+            MLFLOW_SOURCE_NAME: "fanflare",
+        }
+        run = self._client.create_run(self.experiment_id, tags=tags, run_name=self._sweep.name)
+        return KnownRun.of(run)
+
+    def _create(self, record: RunRecord) -> KnownRun:
+        # Until the answer is here, nobody knows whether there is a run.
+        self._unsure.add(record.key)
+        run = self._client.create_run(
+            self.experiment_id,
+            start_time=record.started_ms or None,
+            tags={**record.tags, MLFLOW_PARENT_RUN_ID: self._parent.id},
+            run_name=record.name,
+        )
+        self._unsure.discard(record.key)
+        self._runs[record.key] = KnownRun.of(run)
+        return self._runs[record.key]
+
+    def _found(self, key: tuple[str, str]) -> KnownRun | None:
+        """Return the run of an earlier try whose answer was lost."""
+        if key in self._unsure:
+            tag = TRIAL_ID_TAG if key[0] == "trial" else CONFIG_ID_TAG
+            for run in self._children(f" AND tags.`{tag}` = '{key[1]}'"):
+                if run.key == key:
+                    return self._runs.setdefault(key, run)
+        return None
+
+    def _renew_tags(self, known: KnownRun, record: RunRecord) -> None:
+        changed = [RunTag(*tag) for tag in record.tags.items() if tag not in known.tags.items()]
+        if changed:
+            self._client.log_batch(known.id, tags=changed)
+        for name in PASSING_TAGS & known.tags.keys() - record.tags.keys():
+            try:
+                self._client.delete_tag(known.id, name)
+            except MlflowException as error:
+                # An earlier try has removed it.
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+
+    def _settle(self) -> None:
+        """End the runs of writers that were killed, and drop second runs of one trial."""
+        for run in list(self._children()):
+            kept = self._runs.setdefault(run.key, run)
+            if kept.id != run.id and run.key[1]:
+                self._client.delete_run(run.id)
+            elif run.state == State.RUNNING:
+                self._client.set_terminated(run.id, str(State.KILLED))
+
+    def _children(self, condition: str = "") -> Iterator[KnownRun]:
+        return self._search(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent.id}'{condition}")
+
+    def _search(self, condition: str) -> Iterator[KnownRun]:
+        """Yield the runs that meet a condition, oldest first."""
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                condition,
+                ViewType.ACTIVE_ONLY,
+                PAGE_SIZE,
+                ["attributes.start_time ASC"],
+                token or None,
+            )
+            yield from map(KnownRun.of, page)
+            token = page.token or None
+
+    def _log_files(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            self._client.log_text(self._parent.id, text, name)
+
+
+def _dataset(use: DatasetUse) -> DatasetInput:
+    dataset = Dataset(use.name, use.digest, "fanflare", use.source, profile=use.profile)
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, use.split)])
+
+
+def _table(rows: Any) -> str:
+    """Return rows as MLflow keeps tables. Its own `log_table` adds to the rows of earlier runs."""
+    columns = list(rows[0])
+    data = [[row.get(column) for column in columns] for row in rows]
+    return json.dumps({"columns": columns, "data": data}, default=str)
+
+
+def _client(uri: str) -> MlflowClient:
+    path = sqlite_path(uri)
+    if path is None:
+        return MlflowClient(tracking_uri=uri)
+    prepare_database(path)
+    client = MlflowClient(tracking_uri=uri)
+    # No public way leads to the engine; without it writing is slower, and that is all.
+    if engine := getattr(getattr(client._tracking_client, "store", None), "engine", None):
+        relax_commits(engine)
+    return client
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what MLflow raises into a StoreError without credentials."""
+    try:
+        yield
+    except MlflowException as error:
+        is_temporary = error.error_code not in _LASTING_ERRORS
+        raise StoreError(mask_credentials(str(error)), is_temporary=is_temporary) from None
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise StoreError(mask_credentials(str(error)), is_temporary=True) from None

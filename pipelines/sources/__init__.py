@@ -1,0 +1,18 @@
+"""Where models and tasks come from: name them, pin them, fetch them, read them."""
+
+from pipelines.sources.base import Model, Origin, Source, Task, TaskKind
+from pipelines.sources.fetching import fetch
+from pipelines.sources.readers import read
+from pipelines.sources.resolving import resolve_model, resolve_task
+
+__all__ = [
+    "Model",
+    "Origin",
+    "Source",
+    "Task",
+    "TaskKind",
+    "fetch",
+    "read",
+    "resolve_model",
+    "resolve_task",
+]

@@ -1,0 +1,89 @@
+"""The digests of the user's own files and folders; reads bytes, never what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.contract import InputError, digest_of
+from pipelines.sources.cache import cache_folder, sha256_of
+
+NOTED_BYTES = 4 << 20
+"""Files from this size on have their digest noted in the cache; smaller ones hash in 3 ms."""
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file; of a large file from a note, while size and time agree."""
+    state = path.stat()
+    if state.st_size < NOTED_BYTES:
+        return sha256_of(path)
+    key = [str(path.resolve()), state.st_size, state.st_mtime_ns]
+    note = cache_folder() / "digests" / f"{digest_of(key)}.json"
+    if note.exists():
+        return str(json.loads(note.read_text())["sha256"])
+    digest = sha256_of(path)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    aside = note.with_name(f"{note.name}.{digest[:8]}")
+    aside.write_text(json.dumps({"path": key[0], "sha256": digest}))
+    aside.replace(note)
+    return digest
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the digest of a folder's content: names and bytes of all files below it.
+
+    Hidden files and Markdown are left out: a `.git` folder or a model card change no result.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".md"
+    }
+    visible = {name: path for name, path in files.items() if not _is_hidden(name)}
+    return digest_of({name: file_digest(path) for name, path in visible.items()})
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def matching(root: Path, pattern: str) -> list[Path]:
+    """Return the files of a source that match a path or glob pattern, in the order of names.
+
+    Raises:
+        InputError: There are none.
+    """
+    if root.is_file():
+        return [root]
+    files = sorted(path for path in root.glob(pattern) if path.is_file())
+    if not files:
+        raise InputError(f"no file in {root} matches {pattern!r}", key="source")
+    return files
+
+
+def path_digest(root: Path, paths: Mapping[str, str]) -> str:
+    """Return the digest of a local source.
+
+    Args:
+        root: A file, or a folder.
+        paths: Patterns by split; none for a model, whose whole folder counts.
+
+    Returns:
+        The plain SHA-256 of a single file; else a digest of all files' digests by split. The
+        files' names and places do not enter.
+
+    Raises:
+        InputError: A pattern matches nothing.
+    """
+    if root.is_dir() and not paths:
+        return folder_digest(root)
+    digests = {
+        split: [file_digest(path) for path in matching(root, pattern)]
+        for split, pattern in paths.items()
+    }
+    if not digests:
+        return file_digest(root)
+    if len(digests) == 1 and all(len(files) == 1 for files in digests.values()):
+        return next(iter(digests.values()))[0]
+    return digest_of(digests)

@@ -1,0 +1,92 @@
+"""The table of readers, and the one way to read a task; each format has its own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pipelines.contract import load_object
+from pipelines.sources.base import Task
+from pipelines.sources.fetching import fetch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READERS = {
+    "delimited": "pipelines.sources.readers.delimited:read_delimited",
+    "archived-delimited": "pipelines.sources.readers.delimited:read_archived",
+    "jsonl": "pipelines.sources.readers.jsonl:read_jsonl",
+    "jsonl-folders": "pipelines.sources.readers.jsonl:read_labelled_by_name",
+    "parquet": "pipelines.sources.readers.columnar:read_parquet",
+    "arrow": "pipelines.sources.readers.columnar:read_arrow",
+    "text-folders": "pipelines.sources.readers.folders:read_text_folders",
+    "icd10-xml": "pipelines.sources.readers.icd10:read_icd10",
+    "hub-dataset": "pipelines.sources.readers.hub:read_hub_dataset",
+}
+"""Reader name -> `module:function` of a :class:`Reader`, imported when first used."""
+
+SUFFIXES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    ".csv": ("delimited", {"separator": ","}),
+    ".tsv": ("delimited", {"separator": "\t"}),
+    ".tab": ("delimited", {"separator": "\t", "type_rows": 2}),
+    ".jsonl": ("jsonl", {}),
+    ".ndjson": ("jsonl", {}),
+    ".json": ("jsonl", {}),
+    ".parquet": ("parquet", {}),
+    ".arrow": ("arrow", {}),
+    ".feather": ("arrow", {}),
+}
+"""The reader and its options for files of the user, by suffix; `.tab` is Orange's format."""
+COMPRESSED = (".gz", ".bz2", ".zst")
+"""Suffixes that text files may carry besides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a reader is asked for."""
+
+    root: Path
+    """The fetched source: a file or folder."""
+    paths: Mapping[str, str]
+    """Paths or glob patterns inside it, by split."""
+    options: Mapping[str, Any]
+    """The task's options: the columns by role (`text`, `text_pair`, `label`) and the format's."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns to read: those with a role and those filtered on, each once."""
+        roles = [self.options.get(role) for role in ("text", "text_pair", "label")]
+        return list(dict.fromkeys([*filter(None, roles), *self.options.get("keep", {})]))
+
+
+Reader = Callable[[Request], "dict[str, pa.Table]"]
+"""Returns the wanted columns under their own names and in their own types, by split."""
+
+
+def read_columns(task: Task) -> dict[str, pa.Table]:
+    """Fetch a task and read its columns as they are, by split.
+
+    Raises:
+        InputError: The source, a file or a column is not there, or a file cannot be read.
+    """
+    reader = cast(Reader, load_object(READERS[task.reader]))
+    request = Request(root=fetch(task.source), paths=task.source.paths, options=task.options)
+    return reader(request)
+
+
+def read(task: Task) -> dict[str, pa.Table]:
+    """Fetch and read the examples of a task.
+
+    Returns:
+        By split (`train`, `validation`, `test`; `all` where there are no official splits) a
+        table with `text` (string), `text_pair` (string, pair kinds only) and `label` (the class
+        name as a string, or float64); nulls where the source has none.
+
+    Raises:
+        InputError: As of :func:`read_columns`, or the labels do not fit the kind.
+    """
+    from pipelines.sources.readers.columns import standardise  # noqa: PLC0415 - pyarrow is late
+
+    return {split: standardise(table, task) for split, table in read_columns(task).items()}

@@ -1,0 +1,219 @@
+"""Tasks of the user's own: which files, which reader, which kind; not those of the catalogue."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from pipelines.contract import InputError
+from pipelines.sources.base import Origin, Source, Task, TaskKind
+from pipelines.sources.entries import ClassificationMetric, RegressionMetric, TaskEntry
+from pipelines.sources.hub import DATASETS, resolve_commit
+from pipelines.sources.local import matching, path_digest
+from pipelines.sources.packages import distribution
+from pipelines.sources.readers import COMPRESSED, SUFFIXES, read_columns
+from pipelines.sources.reference import Reference, data_suffix
+
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval"),
+}
+"""How files and folders of a data set are called by split, as on the hub."""
+SPLIT_PATTERNS = (
+    "data/{name}-*{suffix}",
+    "data/{name}{suffix}",
+    "data/{name}/*{suffix}",
+    "{name}-*{suffix}",
+    "{name}{suffix}",
+    "{name}/*{suffix}",
+)
+"""Where a split's files are looked for; the first that matches is taken."""
+
+
+def user_task(entry: TaskEntry, reference: Reference) -> Task:
+    """Return a task of the user's own files, of a package or of the hub, pinned.
+
+    Raises:
+        InputError: A file, column or split is not there, or the kind does not fit.
+    """
+    if entry.splits and "train" not in entry.splits:
+        raise InputError("`splits` names no train; what is learnt from?", key="splits")
+    options: dict[str, Any] = {"text": entry.text, "label": entry.label}
+    if entry.text_pair is not None:
+        options["text_pair"] = entry.text_pair
+    task = Task(
+        name=entry.name,
+        kind=entry.kind or _default_kind(entry),
+        source=_hub_source(entry, reference)
+        if reference.origin is Origin.HUB
+        else _file_source(entry, reference),
+        reader="hub-dataset",
+        options=options | ({"config": reference.config} if reference.config else {}),
+        metric=entry.metric or "",
+    )
+    if task.kind.is_pair != (entry.text_pair is not None):
+        raise _unfit_pair(task.kind)
+    if reference.origin is not Origin.HUB:
+        reader, defaults = _reader(task.source)
+        task = _inspected(
+            replace(task, reader=reader, options={**defaults, **options}), entry.kind is None
+        )
+    default = "pearson" if task.kind.is_regression else "accuracy"
+    return replace(task, metric=entry.metric or default)
+
+
+def check_metric(task: Task) -> None:
+    """Check that a metric fits the kind of its task.
+
+    Raises:
+        InputError: It does not.
+    """
+    names = get_args(RegressionMetric if task.kind.is_regression else ClassificationMetric)
+    if task.metric not in names:
+        raise InputError(
+            f"metric {task.metric!r} does not fit a {task.kind} task; "
+            f"allowed are {', '.join(names)}",
+            key="metric",
+            nearest=(difflib.get_close_matches(task.metric, names, n=1) or names)[0],
+        )
+
+
+def _default_kind(entry: TaskEntry) -> TaskKind:
+    return TaskKind.PAIR_CLASSIFICATION if entry.text_pair else TaskKind.CLASSIFICATION
+
+
+def _unfit_pair(kind: TaskKind) -> InputError:
+    if kind.is_pair:
+        return InputError(
+            f"kind is {kind}, but `text_pair`, the column of the second text, is not given",
+            key="text_pair",
+        )
+    return InputError(
+        f"kind is {kind}, but `text_pair` is given; set kind: pair-{kind}",
+        key="kind",
+        nearest=f"pair-{kind}",
+    )
+
+
+def _hub_source(entry: TaskEntry, reference: Reference) -> Source:
+    location = DATASETS + reference.location
+    return Source(
+        origin=Origin.HUB,
+        location=location,
+        digest=resolve_commit(location, reference.revision),
+        paths=_named_splits(entry),
+    )
+
+
+def _named_splits(entry: TaskEntry) -> dict[str, str]:
+    return {str(split): path for split, path in (entry.splits or {}).items()}
+
+
+def _file_source(entry: TaskEntry, reference: Reference) -> Source:
+    if reference.origin is Origin.PACKAGE:
+        found = distribution(reference.location, digest=entry.digest or "")
+        splits = {
+            split: str(PurePosixPath(reference.inside, path))
+            for split, path in _named_splits(entry).items()
+        }
+        return Source(
+            origin=Origin.PACKAGE,
+            location=reference.location,
+            digest=found.digest,
+            filename=found.path.name,
+            paths=splits or {"all": reference.inside},
+        )
+    root = Path(reference.location)
+    paths = _local_paths(root, entry)
+    return Source(
+        origin=Origin.PATH, location=str(root), digest=path_digest(root, paths), paths=paths
+    )
+
+
+def _local_paths(root: Path, entry: TaskEntry) -> dict[str, str]:
+    if not root.exists():
+        beside = [path.name for path in root.parent.glob("*")] if root.parent.exists() else []
+        near = difflib.get_close_matches(root.name, beside, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(
+            f"there is no file {root}{hint}", key="source", nearest=near[0] if near else ""
+        )
+    if root.is_file():
+        if entry.splits:
+            raise InputError(
+                f"{root.name} is one file and holds one split; let `source` be its folder and "
+                "`splits` name the files",
+                key="splits",
+            )
+        return {"all": root.name}
+    if entry.splits:
+        for split, pattern in entry.splits.items():
+            if not any(path.is_file() for path in root.glob(pattern)):
+                raise InputError(f"no file in {root} matches {pattern!r}", key=f"splits.{split}")
+        return _named_splits(entry)
+    return _found_splits(root)
+
+
+def _found_splits(root: Path) -> dict[str, str]:
+    files = [path for path in root.rglob("*") if data_suffix(path.name)[0]]
+    suffixes = sorted({"".join(data_suffix(path.name)) for path in files})
+    if len(suffixes) != 1:
+        found = ", ".join(suffixes) or "no data file"
+        raise InputError(
+            f"{root} holds {found}; name the file of each split under `splits` "
+            f"(formats: {', '.join(SUFFIXES)})",
+            key="splits",
+        )
+    found_splits = {
+        split: pattern
+        for split, names in SPLIT_NAMES.items()
+        if (pattern := _first_match(root, names, suffixes[0]))
+    }
+    if list(found_splits) == ["train"]:
+        return {"all": found_splits["train"]}
+    return found_splits or {"all": f"**/*{suffixes[0]}"}
+
+
+def _first_match(root: Path, names: Iterable[str], suffix: str) -> str:
+    patterns = (
+        pattern.format(name=name, suffix=suffix) for pattern in SPLIT_PATTERNS for name in names
+    )
+    return next((pattern for pattern in patterns if any(root.glob(pattern))), "")
+
+
+def _reader(source: Source) -> tuple[str, Mapping[str, Any]]:
+    suffixes = {data_suffix(path)[0] for path in source.paths.values()}
+    if source.origin is Origin.PATH:
+        root = Path(source.location)
+        files = [file for path in source.paths.values() for file in matching(root, path)]
+        suffixes = {data_suffix(file.name)[0] for file in files}
+    if len(suffixes) == 1 and "" not in suffixes:
+        return SUFFIXES[suffixes.pop()]
+    if len(suffixes) > 1:
+        raise InputError(f"{source} mixes file formats; use one for all splits", key="splits")
+    raise InputError(
+        f"{source} has none of the suffixes that are known: {', '.join(SUFFIXES)} "
+        f"(text formats also with {', '.join(COMPRESSED)})",
+        key="source",
+    )
+
+
+def _inspected(task: Task, infer_kind: bool) -> Task:
+    """Read the columns once, so that a fault shows in the plan rather than on a worker."""
+    import pyarrow as pa  # noqa: PLC0415 - only the user's own tasks need it to be planned
+
+    from pipelines.sources.readers.columns import kind_of, standardise  # noqa: PLC0415
+
+    tables = read_columns(task)
+    labels = [table[task.options["label"]] for table in tables.values()]
+    if infer_kind:
+        kinds = {kind_of(label, is_pair=task.kind.is_pair) for label in labels}
+        real = {kind for kind in kinds if kind.is_regression}
+        task = replace(task, kind=(real or kinds).pop())
+    rows = pa.concat_tables([standardise(table, task) for table in tables.values()])
+    classes = None if task.kind.is_regression else len(rows["label"].drop_null().unique())
+    return replace(task, num_rows=len(rows) - rows["label"].null_count, num_classes=classes)

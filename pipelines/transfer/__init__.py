@@ -1,0 +1,1 @@
+"""Fine-tunes or probes one model on one task."""

@@ -1,0 +1,119 @@
+"""The pre-trained model on a worker: tokenizer, weights, pooled features, kept warm."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+
+from pipelines.contract import Context
+from pipelines.sources import Model, fetch
+
+
+def use_threads(context: Context) -> None:
+    """Keep torch to the cores of this worker: the same number gives the same sums."""
+    if torch.get_num_threads() != context.num_cpus:
+        torch.set_num_threads(context.num_cpus)
+
+
+def warm_tokenizer(context: Context, model: Model) -> Any:
+    """Return the model's tokenizer."""
+    return context.cached(
+        f"tokenizer/{model.digest}",
+        lambda: AutoTokenizer.from_pretrained(fetch(model.source), local_files_only=True),
+    )
+
+
+def warm_backbone(context: Context, model: Model) -> nn.Module:
+    """Return the pre-trained model in eval mode; nobody may change its weights."""
+
+    def load() -> nn.Module:
+        backbone = AutoModel.from_pretrained(
+            fetch(model.source),
+            local_files_only=True,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+        )
+        return cast(nn.Module, backbone.to(context.device).eval().requires_grad_(False))
+
+    return cast(nn.Module, context.cached(f"model/{model.digest}", load))
+
+
+def trainable_copy(context: Context, model: Model) -> nn.Module:
+    """Return a copy of the pre-trained model whose weights may be trained."""
+    return copy.deepcopy(warm_backbone(context, model)).requires_grad_(True)
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Reduce token features to one vector a text.
+
+    Args:
+        hidden: `(batch, length, width)`.
+        mask: `(batch, length)`, 1 where there is a token.
+        pooling: `mean`, `cls` (the first token) or `max`.
+
+    Returns:
+        `(batch, width)`.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)  # (batch, length, 1)
+    if pooling == "max":
+        return hidden.masked_fill(weights == 0, float("-inf")).amax(dim=1)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class TokenBatches:
+    """Tokenised texts, padded a batch at a time to the longest in it.
+
+    Args:
+        table: Columns `input_ids`, and `token_type_ids` where the model has them: lists of ints.
+        pad_id: The padding token.
+        device: Where batches go.
+    """
+
+    def __init__(self, table: pa.Table, pad_id: int, device: str) -> None:
+        self._columns = {
+            name: _ragged(table[name])
+            for name in ("input_ids", "token_type_ids")
+            if name in table.column_names
+        }
+        self._pad_id = pad_id
+        self._device = device
+        self.lengths = np.diff(self._columns["input_ids"][1])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return the model's inputs for some rows, each `(batch, longest)`."""
+        longest = int(self.lengths[rows].max())
+        inputs = {}
+        for name, (values, offsets) in self._columns.items():
+            fill = self._pad_id if name == "input_ids" else 0
+            padded = np.full((len(rows), longest), fill, dtype=np.int64)
+            for index, row in enumerate(rows):
+                ids = values[offsets[row] : offsets[row + 1]]
+                padded[index, : len(ids)] = ids
+            inputs[name] = torch.from_numpy(padded).to(self._device)
+        mask = np.arange(longest) < self.lengths[rows, None]
+        inputs["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(self._device)
+        return inputs
+
+    def by_length(self, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield all rows in batches of like length, so that little is padded."""
+        order = np.argsort(self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+
+def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    lists = column.combine_chunks()
+    return lists.values.to_numpy(), lists.offsets.to_numpy()

@@ -1,0 +1,265 @@
+"""Stage `transfer/load`: a task's examples in three splits; knows nothing of models and seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.contract import Artifact, Context, InputError, Json, Member, StageResult
+from pipelines.sources import Task, read
+from pipelines.transfer.splitting import (
+    TEST_FRACTION,
+    VALIDATION_FRACTION,
+    Pools,
+    content_hashes,
+    first_occurrences,
+    make_pools,
+)
+
+SPLITS = ("train", "validation", "test")
+PRECEDENCE = ("test", "validation", "train", "all")
+"""Who keeps a text that several splits of a source have: what measures, before what learns."""
+
+
+def load(
+    context: Context,
+    members: Sequence[Member],
+    inputs: Mapping[str, Artifact],
+    sources: Mapping[str, Any],
+) -> Sequence[StageResult]:
+    """Read the task `sources["task"]` and split it.
+
+    The params of a member are `train_size`, `validation_size` and `test_size`: numbers of rows,
+    or None for all there are (a tenth of the training rows for a validation that the source
+    does not have itself). The splits depend on the content of the task and these sizes only.
+
+    Rows without text or label are dropped. So are rows whose text was seen before: in training
+    those that validation or test have too, for a model that has learnt a row by heart says
+    nothing about others, and repeats of the training rows themselves, for a part of them is
+    held out. Official validation and test splits keep their repeats, and stay comparable with
+    what others report. The value counts all that was dropped.
+
+    Returns:
+        One result a member. Tables `train`, `validation`, `test` with `row` (int64, index in
+        the source), `text`, `text_pair` (pair tasks only) and `label` (int32 index into the
+        value's `labels`, or float64). The value holds `kind`, `labels` (sorted, or None for
+        regression), `num_rows` and `label_counts` (or `label_range`) by split, `dropped` by
+        reason, and `datasets`.
+
+    Raises:
+        InputError: The task cannot be read, or cannot be split as asked.
+    """
+    task: Task = sources["task"]
+    examples = _examples(task)
+    return [_result(task, examples, _sizes(member)) for member in members]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Examples:
+    """The usable rows of a task, before the sizes of a member choose among them."""
+
+    table: pa.Table
+    """`row`, `text`, `text_pair` if any, `label` as in the result."""
+    labels: list[str] | None
+    pools: Pools
+    dropped: dict[str, int]
+
+
+def _sizes(member: Member) -> dict[str, int | None]:
+    sizes = {split: member.get(f"{split}_size") for split in SPLITS}
+    for split, size in sizes.items():
+        if size is not None and size < 1:
+            raise InputError(
+                f"{split}_size is {size}, which leaves {split} empty; the least is 1",
+                key=f"{split}_size",
+                nearest="1",
+            )
+    return sizes
+
+
+def _examples(task: Task) -> _Examples:
+    table, num_dropped = _usable(_joined(read(task)))
+    hashes = _hashes(table)
+    keep = _unseen(table["split"].to_numpy(), hashes)
+    num_dropped["repeated"] = len(table) - int(keep.sum())
+    table, hashes = table.filter(pa.array(keep)), hashes[keep]
+    labels = None if task.kind.is_regression else sorted(table["label"].unique().to_pylist())
+    _check_variety(table, labels)
+    if labels is not None:
+        index = pc.index_in(table["label"], value_set=pa.array(labels, pa.string()))
+        table = table.set_column(table.schema.names.index("label"), "label", index)
+    strata = np.zeros(len(table)) if labels is None else table["label"].to_numpy()
+    pools = make_pools(table["split"].to_numpy(), strata, hashes)
+    table = table.drop_columns("split").combine_chunks()
+    return _Examples(table=table, labels=labels, pools=pools, dropped=num_dropped)
+
+
+def _joined(splits: Mapping[str, pa.Table]) -> pa.Table:
+    tables = [
+        table.append_column("split", pa.array([split] * len(table), pa.string()))
+        for split, table in sorted(splits.items())
+    ]
+    table = pa.concat_tables(tables)
+    return table.add_column(0, "row", pa.array(np.arange(len(table))))
+
+
+def _usable(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+    """Drop rows without text or label; a split that loses all its rows is a fault."""
+    texts = [name for name in ("text", "text_pair") if name in table.schema.names]
+    has_text = pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
+    for name in texts:
+        there = pc.not_equal(pc.utf8_trim_whitespace(table[name]), "")
+        has_text = pc.and_(has_text, pc.fill_null(there, fill_value=False))
+    has_label = pc.is_valid(table["label"])
+    kept = table.filter(pc.and_(has_text, has_label))
+    dropped = {
+        "without_text": len(table) - pc.sum(has_text, min_count=0).as_py(),
+        "without_label": pc.sum(pc.and_(has_text, pc.invert(has_label)), min_count=0).as_py(),
+    }
+    lost = set(table["split"].unique().to_pylist()) - set(kept["split"].unique().to_pylist())
+    if lost or not len(kept):
+        raise InputError(
+            f"no row of the split {', '.join(sorted(lost)) or 'all'} has both text and label "
+            f"({dropped['without_text']} without text, {dropped['without_label']} without "
+            "label); check the columns, or name another split under `splits`",
+            key="splits" if lost - {"all"} else "label",
+        )
+    return kept, dropped
+
+
+def _hashes(table: pa.Table) -> np.ndarray:
+    is_pair = "text_pair" in table.schema.names
+    pairs = table["text_pair"].to_pylist() if is_pair else None
+    return content_hashes(table["text"].to_pylist(), pairs)
+
+
+def _unseen(splits: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    keep = np.zeros(len(splits), dtype=bool)
+    seen = np.zeros(0, dtype=np.uint64)
+    for split in PRECEDENCE:
+        rows = np.flatnonzero(splits == split)
+        fresh = ~np.isin(hashes[rows], seen)
+        if split in ("train", "all"):
+            fresh &= first_occurrences(hashes[rows])
+        keep[rows[fresh]] = True
+        seen = np.concatenate([seen, hashes[rows]])
+    return keep
+
+
+def _check_variety(table: pa.Table, labels: list[str] | None) -> None:
+    num_different = len(table["label"].unique()) if labels is None else len(labels)
+    if num_different < 2:
+        value = table["label"][0].as_py()
+        raise InputError(
+            f"all {len(table)} rows have the same label, {value!r}; there is nothing to learn",
+            key="label",
+        )
+
+
+def _result(task: Task, examples: _Examples, sizes: Mapping[str, int | None]) -> StageResult:
+    rows = _chosen(examples, sizes)
+    tables = {split: examples.table.take(pa.array(rows[split])) for split in SPLITS}
+    if examples.labels is not None:
+        _check_trained(examples, tables)
+    num_rows = {split: len(table) for split, table in tables.items()}
+    value = {
+        "kind": task.kind.value,
+        "labels": examples.labels,
+        "num_rows": num_rows,
+        "dropped": examples.dropped,
+        **_label_summary(tables, examples.labels),
+        "datasets": [
+            {
+                "name": task.name,
+                "digest": task.digest,
+                "split": split,
+                "num_rows": num_rows[split],
+                "source": str(task.source),
+            }
+            for split in SPLITS
+        ],
+    }
+    return StageResult(value=value, tables=tables)
+
+
+def _chosen(examples: _Examples, sizes: Mapping[str, int | None]) -> dict[str, np.ndarray]:
+    pools = examples.pools
+    test = _taken(pools.test, "test", sizes["test"], _held_out(examples, "test"))
+    if pools.validation is not None:
+        validation = _taken(pools.validation, "validation", sizes["validation"], "")
+        train = pools.train
+    else:
+        default = max(1, round(VALIDATION_FRACTION * len(pools.train)))
+        size = default if sizes["validation"] is None else sizes["validation"]
+        rest = pools.train[::-1][:-1]  # one row is left for training
+        validation = _taken(rest, "validation", size, "; they are taken out of training")
+        train = pools.train[: len(pools.train) - len(validation)]
+    after = f" beside {len(validation)} for validation and {len(pools.test)} kept for test"
+    return {
+        "train": _taken(train, "train", sizes["train"], after),
+        "validation": validation,
+        "test": test,
+    }
+
+
+def _held_out(examples: _Examples, split: str) -> str:
+    share = f"{TEST_FRACTION:.0%}"
+    whole = len(examples.pools.train) + len(examples.pools.test)
+    return f", as without an official {split} split {share} of {whole} rows are held out"
+
+
+def _taken(pool: np.ndarray, split: str, size: int | None, why: str) -> np.ndarray:
+    if not len(pool):
+        raise InputError(f"no row is left for {split}{why}", key=f"{split}_size")
+    if size is not None and size > len(pool):
+        raise InputError(
+            f"{split}_size is {size}, but there are {len(pool)} rows for {split}{why}",
+            key=f"{split}_size",
+            nearest=str(len(pool)),
+        )
+    return pool[:size]
+
+
+def _check_trained(examples: _Examples, tables: Mapping[str, pa.Table]) -> None:
+    """Refuse a training set without a class that validation or test has."""
+    assert examples.labels is not None
+    trained = np.unique(tables["train"]["label"].to_numpy())
+    asked = np.unique(np.concatenate([tables[split]["label"].to_numpy() for split in SPLITS[1:]]))
+    missing = np.setdiff1d(asked, trained)
+    if not len(missing):
+        return
+    names = ", ".join(repr(examples.labels[index]) for index in missing)
+    order = examples.table["label"].to_numpy()[examples.pools.train]
+    if not np.isin(missing, order).all():
+        raise InputError(
+            f"validation or test has rows of {names}, training has none at any size; "
+            "leave these classes out, or let `splits` name other files",
+            key="label",
+        )
+    least = max(int(np.argmax(order == index)) for index in missing) + 1
+    raise InputError(
+        f"the {len(tables['train'])} training rows have none of {names}, which validation or "
+        f"test have; the smallest train_size that works is {least}",
+        key="train_size",
+        nearest=str(least),
+    )
+
+
+def _label_summary(tables: Mapping[str, pa.Table], labels: list[str] | None) -> dict[str, Json]:
+    columns = {split: table["label"] for split, table in tables.items()}
+    if labels is None:
+        ranges = {split: pc.min_max(column).as_py() for split, column in columns.items()}
+        return {"label_range": {split: [r["min"], r["max"]] for split, r in ranges.items()}}
+    counts = {split: Counter(column.to_pylist()) for split, column in columns.items()}
+    return {
+        "label_counts": {
+            split: {name: count[index] for index, name in enumerate(labels)}
+            for split, count in counts.items()
+        }
+    }

@@ -1,0 +1,77 @@
+"""The metrics of tasks by their names in scikit-learn and GLUE; late imports, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CLASSIFICATION_METRICS = {
+    "accuracy": "max",
+    "f1": "max",
+    "f1_macro": "max",
+    "matthews_corrcoef": "max",
+}
+"""Metrics of labels, each with whether more or less is better. `f1` is that of the second class
+by alphabetical order where there are two classes, as scikit-learn has it, else it equals
+`f1_macro`."""
+
+REGRESSION_METRICS = {"pearson": "max", "spearmanr": "max", "mean_squared_error": "min"}
+"""Metrics of real numbers; the correlations have their names from GLUE's STS-B."""
+
+
+def metric_names(is_regression: bool) -> Mapping[str, str]:
+    """Return the metrics of a kind of task, each with `max` or `min`."""
+    return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
+
+
+def compute_metrics(
+    labels: np.ndarray, predictions: np.ndarray, *, num_classes: int | None
+) -> dict[str, float]:
+    """Return all metrics of a kind of task.
+
+    Args:
+        labels: `(rows,)` class indices, or real numbers.
+        predictions: `(rows,)` of the same kind.
+        num_classes: How many classes the task has; None for real numbers.
+
+    Returns:
+        Value by metric. A correlation with constant predictions counts as 0: such a model
+        knows nothing of the order.
+    """
+    compute = _regression if num_classes is None else _classification(num_classes)
+    return compute(labels, predictions)
+
+
+def _classification(num_classes: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    from sklearn import metrics  # noqa: PLC0415 - a second of import that planning does not pay
+
+    def compute(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        macro = metrics.f1_score(
+            labels, predictions, labels=range(num_classes), average="macro", zero_division=0
+        )
+        binary = (
+            metrics.f1_score(labels, predictions, zero_division=0) if num_classes == 2 else macro
+        )
+        return {
+            "accuracy": float(metrics.accuracy_score(labels, predictions)),
+            "f1": float(binary),
+            "f1_macro": float(macro),
+            "matthews_corrcoef": float(metrics.matthews_corrcoef(labels, predictions)),
+        }
+
+    return compute
+
+
+def _regression(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    import numpy as np  # noqa: PLC0415
+    from scipy import stats  # noqa: PLC0415
+
+    varies = np.ptp(predictions) > 0 and np.ptp(labels) > 0
+    return {
+        "pearson": float(stats.pearsonr(labels, predictions).statistic) if varies else 0.0,
+        "spearmanr": float(stats.spearmanr(labels, predictions).statistic) if varies else 0.0,
+        "mean_squared_error": float(np.mean((labels - predictions) ** 2)),
+    }

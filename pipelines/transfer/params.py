@@ -1,0 +1,80 @@
+"""The params of every transfer method, their defaults and bounds; imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DataParams(BaseModel):
+    """What every method takes from the task."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+    train_size: int | None = Field(default=None, ge=1)
+    """Training rows; by default all. A smaller subset is part of a larger one."""
+    validation_size: int | None = Field(default=None, ge=1)
+    """Validation rows; by default a fifth of the training rows."""
+    test_size: int | None = Field(default=None, ge=1)
+    """Test rows; by default all that the task holds out."""
+    max_length: int = Field(default=128, ge=4, le=131_072)
+    """Tokens kept of each text; what is longer is cut."""
+
+
+class TrainingParams(DataParams):
+    """What the training loop takes, whatever it trains."""
+
+    learning_rate: float = Field(gt=0)
+    """AdamW's step size at the top of the schedule."""
+    epochs: int = Field(ge=1, le=100_000)
+    """Passes over the training rows."""
+    batch_size: int = Field(default=32, ge=1)
+    """Rows in one optimizer step."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled weight decay."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after warm-up: to zero, or not at all."""
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Part of all steps over which the learning rate rises from zero."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """The gradient is scaled down to this norm; 0 leaves it."""
+
+
+class ProbeParams(TrainingParams):
+    """A linear head on the features of the frozen model: deep feature extraction."""
+
+    method: Literal["probe"] = "probe"
+    """The transfer method."""
+    pooling: Literal["mean", "cls", "max"] = "mean"
+    """How the last layer's token features become one vector."""
+    learning_rate: float = Field(default=1e-2, gt=0)
+    """AdamW's step size at the top of the schedule."""
+    epochs: int = Field(default=20, ge=1, le=100_000)
+    """Passes over the training rows."""
+
+
+class FullParams(TrainingParams):
+    """Every weight of the model is trained, together with a new linear head."""
+
+    method: Literal["full"] = "full"
+    """The transfer method."""
+    pooling: Literal["mean", "cls", "max"] = "mean"
+    """How the last layer's token features become one vector."""
+    learning_rate: float = Field(default=5e-5, gt=0)
+    """AdamW's step size at the top of the schedule."""
+    head_learning_rate: float | None = Field(default=None, gt=0)
+    """The head's own step size; by default that of the model."""
+    epochs: int = Field(default=3, ge=1, le=100_000)
+    """Passes over the training rows."""
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Part of all steps over which the learning rate rises from zero."""
+
+
+METHODS: dict[str, type[TrainingParams]] = {
+    "probe": ProbeParams,
+    "full": FullParams,
+}
+"""The transfer methods by name."""

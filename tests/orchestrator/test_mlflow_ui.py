@@ -1,0 +1,119 @@
+"""MLflow's UI comes up for a sweep and leaves nothing behind, however it is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.job import State
+from orchestrator.running.mlflow_ui import MlflowUiError, mlflow_ui
+from orchestrator.running.tracking import (
+    MlflowTracker,
+    SweepInfo,
+    SweepSummary,
+    default_tracking_uri,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("sweep folder")
+    tracker = MlflowTracker(default_tracking_uri(folder), folder)
+    tracker.start(SweepInfo(name="demo's sweep", id="demo"))
+    assert tracker.finish(State.FINISHED, SweepSummary()).faults == ()
+    return default_tracking_uri(folder)
+
+
+def processes_on(port: int) -> list[psutil.Process]:
+    """Return the processes whose command line names a port, MLflow's server and its children."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"--port", str(port)} <= set(process.info["cmdline"] or ())
+    ]
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_page_of_the_sweep_answers_and_nothing_is_left_after_it(uri: str) -> None:
+    with mlflow_ui(uri, experiment="demo's sweep") as url:
+        address, _, page = url.partition("/#/")
+        port = int(address.rpartition(":")[2])
+        with urllib.request.urlopen(f"{address}/", timeout=10) as response:
+            assert b"MLflow" in response.read()
+        assert page.startswith("experiments/1/runs?")
+        server = processes_on(port)[0]
+        group = os.getpgid(server.pid)
+        family = [server, *server.children(recursive=True)]
+        assert group != os.getpgid(0)
+    assert is_free(port)
+    assert not psutil.wait_procs(family, timeout=5)[1]
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_takes_the_server_along(uri: str, how: signal.Signals) -> None:
+    code = (
+        "import sys, time\n"
+        "from orchestrator.running.mlflow_ui import mlflow_ui\n"
+        "with mlflow_ui(sys.argv[1]) as url:\n"
+        "    print(url, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, uri],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline()
+        assert "/#/experiments/1/runs?" in url, "the sweep that changed last"
+        port = int(url.partition("/#/")[0].rpartition(":")[2])
+        process.send_signal(how)
+        assert process.wait(20) != 0
+    assert is_free(port)
+    assert not processes_on(port)
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(MlflowUiError, match=str(port)), mlflow_ui("sqlite:///x.db", port):
+            pass
+
+
+def test_a_server_that_cannot_start_shows_why_and_no_password() -> None:
+    begun = time.monotonic()
+    with (
+        pytest.raises(MlflowUiError) as caught,
+        mlflow_ui("postgresql+nothing://me:geheim@127.0.0.1:1/x"),
+    ):
+        pass
+    assert "exit code" in str(caught.value)
+    assert "nothing" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+    assert time.monotonic() - begun < 60
+
+
+def test_a_server_needs_no_ui_of_ours() -> None:
+    with mlflow_ui("https://mlflow.example.org") as url:
+        assert url == "https://mlflow.example.org"

@@ -1,0 +1,528 @@
+"""One contract over every kind of tracking store, and what needs no store at all."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.job import Cause, Failure, State
+from orchestrator.planning.trial import Trial, TrialResult
+from orchestrator.running.tracking import (
+    ConfigSummary,
+    MlflowTracker,
+    NullTracker,
+    Patience,
+    SweepInfo,
+    SweepSummary,
+    Tracked,
+    check_tracking_uri,
+    default_tracking_uri,
+    mask_credentials,
+    open_tracker,
+)
+from tests.servers import MlflowServer, free_port, has_postgres, mlflow_server, postgres_server
+
+REPOSITORY = Path(__file__).parents[2]
+QUICK = Patience(outage_s=0.5, pause_s=0.05, max_pause_s=0.2)
+
+
+def client_class() -> Any:
+    """Return MlflowClient, imported when a test runs: MLflow sends no telemetry from a test."""
+    return importlib.import_module("mlflow").MlflowClient
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tracking store, and the server before it if there is one."""
+
+    uri: str
+    folder: Path
+    backend: str
+    server: MlflowServer | None = None
+
+    def tracker(self, patience: Patience | None = None) -> MlflowTracker:
+        return MlflowTracker(self.uri, self.folder, patience)
+
+    def write(self, sweep: str, results: list[TrialResult], **summary: Any) -> Tracked:
+        tracker = self.tracker()
+        tracker.start(SweepInfo(name=sweep, id=sweep), results)
+        tracked = tracker.finish(State.FINISHED, SweepSummary(**summary))
+        assert tracked.faults == ()
+        assert tracked.num_unwritten == 0
+        return tracked
+
+    def client(self) -> Any:
+        return client_class()(self.uri)
+
+    def runs(self, sweep: str, kind: str) -> list[Any]:
+        client = self.client()
+        experiment = client.get_experiment_by_name(sweep)
+        return list(
+            client.search_runs(
+                [experiment.experiment_id], f"tags.`fanflare.kind` = '{kind}'", max_results=5000
+            )
+        )
+
+    def history(self, run: Any, name: str) -> list[tuple[int, float]]:
+        points = self.client().get_metric_history(run.info.run_id, name)
+        return sorted((point.step, point.value) for point in points)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "server on sqlite", "server on postgres"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    # A space and an umlaut, as in many a home folder.
+    folder = tmp_path_factory.mktemp("Müllers sweeps", numbered=True)
+    uri = default_tracking_uri(folder)
+    if request.param == "sqlite":
+        yield Place(uri, folder, request.param)
+    elif request.param == "server on sqlite":
+        with mlflow_server(uri, folder) as server:
+            yield Place(server.url, folder, request.param, server)
+    elif not has_postgres():
+        pytest.skip("PostgreSQL is not installed")
+    else:
+        with postgres_server() as database, mlflow_server(database, folder) as server:
+            yield Place(server.url, folder, request.param, server)
+
+
+def result_of(number: int, state: State = State.FINISHED, **changes: Any) -> TrialResult:
+    trial = Trial(
+        id=f"{number:016x}",
+        model="mini-lm",
+        task="rotten-tomatoes",
+        params={"method": "probe", "learning_rate": 1e-3, "layers": [1, 2]},
+        seed=number,
+        metric="accuracy",
+        mode="max",
+        result_digest=f"{number:064x}",
+        stages=(),
+    )
+    finished = {
+        "metrics": {"test/accuracy": 0.5 + number / 100, "validation/loss": 0.25},
+        "curve": [{"step": step, "train/loss": 1 / step} for step in range(1, 6)],
+        "duration_s": 2.5,
+    }
+    begun = 1_700_000_000 + 10 * number
+    return TrialResult(
+        trial=trial,
+        state=state,
+        started_at=begun,
+        ended_at=begun + 5.25,
+        **{**(finished if state is State.FINISHED else {}), **changes},
+    )
+
+
+def failed(number: int, message: str = "CUDA out of memory") -> TrialResult:
+    failure = Failure(Cause.OUT_OF_MEMORY, message)
+    return result_of(number, State.FAILED, failure=failure)
+
+
+# --- the contract over all stores ---
+
+
+def test_a_trial_reads_as_a_child_of_its_sweep(place: Place) -> None:
+    datasets = [
+        {
+            "name": "rt",
+            "digest": "f" * 64,
+            "split": s,
+            "num_rows": 10,
+            "source": "hf://datasets/rt@v1",
+        }
+        for s in ("train", "test")
+    ]
+    place.write("layout", [result_of(3, datasets=datasets), failed(4)])
+
+    [parent] = place.runs("layout", "sweep")
+    by_seed = {run.data.params["seed"]: run for run in place.runs("layout", "trial")}
+    run, broken = by_seed["3"], by_seed["4"]
+    assert parent.info.run_name == "layout"
+    assert parent.info.status == "FINISHED"
+    assert run.info.run_name == "probe · rotten-tomatoes · seed 3"
+    assert run.info.status == "FINISHED"
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_030_000, 1_700_000_035_250)
+    tags = {k: v for k, v in run.data.tags.items() if k.startswith("fanflare.")}
+    assert tags == {
+        "fanflare.kind": "trial",
+        "fanflare.trial_id": "0000000000000003",
+        "fanflare.config_id": result_of(3).trial.config_id,
+        "fanflare.model": "mini-lm",
+        "fanflare.task": "rotten-tomatoes",
+        "fanflare.method": "probe",
+        "fanflare.seed": "3",
+        "fanflare.fidelity": "exact",
+    }
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert run.data.params == {
+        "model": "mini-lm",
+        "task": "rotten-tomatoes",
+        "seed": "3",
+        "method": "probe",
+        "learning_rate": "0.001",
+        "layers": "[1, 2]",
+    }
+    assert run.data.metrics == {
+        "test/accuracy": 0.53,
+        "validation/loss": 0.25,
+        "train/loss": 0.2,
+        "duration_s": 2.5,
+    }
+    assert place.history(run, "train/loss") == [(step, 1 / step) for step in range(1, 6)]
+    inputs = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
+    assert set(inputs) == {"train", "test"}
+    assert inputs["train"].name == "rt"
+    assert json.loads(inputs["train"].profile) == {"num_rows": 10}
+    assert json.loads(inputs["train"].source) == {"uri": "hf://datasets/rt@v1"}
+
+    assert broken.info.status == "FAILED"
+    assert broken.data.tags["fanflare.failure_cause"] == "out of memory"
+    assert broken.data.tags["fanflare.failure_message"] == "CUDA out of memory"
+
+
+def test_the_sweep_carries_its_files_and_its_summary(place: Place) -> None:
+    for num_trials in (1, 2):
+        tracker = place.tracker()
+        info = SweepInfo(
+            name="summary",
+            id="a",
+            tags={"fanflare.store": "s3://key:pass/word@host/bucket"},
+            params={"metric": "accuracy", "num_trials": num_trials},
+            files={"sweep.yaml": "name: summary\n", "plan.json": "{}"},
+        )
+        tracker.start(info)
+        config = ConfigSummary(
+            config_id="c1",
+            name="probe · lr 0.1",
+            params={"lr": 0.1},
+            metrics={"test/accuracy/mean": 0.5 + num_trials, "n": num_trials},
+            ended_at=1_700_000_000 + num_trials,
+        )
+        rows = [{"config": "c1", "mean": 0.5, "n": num_trials}, {"config": "c2", "mean": None}]
+        summary = SweepSummary(
+            note="# Größte Übersicht",
+            metrics={"num_trials": num_trials},
+            files={"leaderboard.csv": "config,mean\n"},
+            leaderboard=rows,
+            configs=[config],
+        )
+        assert tracker.finish(State.KILLED, summary).faults == ()
+
+    [parent] = place.runs("summary", "sweep")
+    [config_run] = place.runs("summary", "config")
+    assert parent.info.status == "KILLED"
+    assert parent.data.tags["mlflow.note.content"] == "# Größte Übersicht"
+    assert "pass/word" not in parent.data.tags["fanflare.store"]
+    assert parent.data.params == {"metric": "accuracy", "num_trials": "1"}, "params never change"
+    assert parent.data.metrics["num_trials"] == 2
+    assert config_run.data.metrics == {"test/accuracy/mean": 2.5, "n": 2.0}
+    assert config_run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    client = place.client()
+    names = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert names == {"sweep.yaml", "plan.json", "leaderboard.csv", "leaderboard.json"}
+    # Not with load_table: it asks the global tracking URI.
+    table = Path(client.download_artifacts(parent.info.run_id, "leaderboard.json"))
+    assert json.loads(table.read_text()) == {
+        "columns": ["config", "mean", "n"],
+        "data": [["c1", 0.5, 2], ["c2", None, None]],
+    }, "a second summary replaces the first"
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "leaderboard.json", "type": "table"}
+    ]
+
+
+def test_nothing_is_written_twice_after_a_writer_was_killed(place: Place) -> None:
+    for method, count in (("create_run", 4), ("log_batch", 12), ("set_terminated", 6)):
+        code = (
+            "from tests.orchestrator.test_tracking import write_and_die; "
+            f"write_and_die({place.uri!r}, {str(place.folder)!r}, {method!r}, {count})"
+        )
+        died = subprocess.run(
+            [sys.executable, "-c", code], cwd=REPOSITORY, timeout=120, check=False
+        )
+        assert died.returncode == -signal.SIGKILL
+    assert place.runs("killed", "sweep")[0].info.status == "RUNNING"
+
+    place.write("killed", [result_of(number) for number in range(30)])
+
+    assert len(place.runs("killed", "sweep")) == 1
+    runs = place.runs("killed", "trial")
+    assert {run.data.tags["fanflare.seed"] for run in runs} == {str(n) for n in range(30)}
+    assert len(runs) == 30
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert place.history(run, "train/loss") == [(step, 1 / step) for step in range(1, 6)]
+        assert place.history(run, "test/accuracy") == [(5, run.data.metrics["test/accuracy"])]
+
+
+def write_and_die(uri: str, folder: str, method: str, count: int) -> None:
+    """Write 30 trials in a process that kills itself within the n-th call of a client method."""
+    original, calls = getattr(client_class(), method), itertools.count(1)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == count:
+            threading.Timer(0.003, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return original(*args, **kwargs)
+
+    setattr(client_class(), method, dying)
+    tracker = MlflowTracker(uri, Path(folder))
+    tracker.start(SweepInfo(name="killed", id="killed"))
+    for number in range(30):
+        tracker.record(result_of(number))
+    tracker.finish(State.FINISHED, SweepSummary())
+
+
+def test_a_failed_trial_that_is_run_again_ends_as_one_finished_run(place: Place) -> None:
+    place.write("again", [failed(1), result_of(2)])
+    before = {run.info.run_id for run in place.runs("again", "trial")}
+    again = replace(result_of(1), ended_at=1_700_000_900)
+
+    place.write("again", [again, result_of(2)])
+
+    runs = place.runs("again", "trial")
+    assert {run.info.run_id for run in runs} == before
+    [run] = [run for run in runs if run.data.params["seed"] == "1"]
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time == 1_700_000_900_000
+    assert run.data.metrics["test/accuracy"] == 0.51
+    assert not [tag for tag in run.data.tags if tag.startswith("fanflare.failure")]
+
+
+def test_new_trials_join_a_finished_sweep(place: Place) -> None:
+    place.write("grown", [result_of(number) for number in range(3)])
+    old = {run.info.run_id: run.info.end_time for run in place.runs("grown", "trial")}
+
+    place.write("grown", [result_of(number) for number in range(5)])
+
+    new = {run.info.run_id: run.info.end_time for run in place.runs("grown", "trial")}
+    assert len(new) == 5
+    assert old.items() <= new.items()
+    assert len(place.runs("grown", "sweep")) == 1
+
+
+def test_two_sweeps_of_one_name_share_an_experiment_but_no_runs(place: Place) -> None:
+    for sweep_id in ("hers", "his"):
+        tracker = place.tracker()
+        tracker.start(SweepInfo(name="shared", id=sweep_id), [result_of(1)])
+        tracker.finish(State.FINISHED, SweepSummary())
+    assert len(place.runs("shared", "sweep")) == 2
+    assert len(place.runs("shared", "trial")) == 2
+
+
+def test_no_run_is_left_behind_and_none_twice(place: Place) -> None:
+    place.write("settled", [result_of(1)])
+    client = place.client()
+    [parent] = place.runs("settled", "sweep")
+    [kept] = place.runs("settled", "trial")
+    family = {"mlflow.parentRunId": parent.info.run_id, "fanflare.kind": "trial"}
+    # What a lost answer and a trial that is no longer in the sweep leave behind.
+    for trial_id in (result_of(1).trial.id, "dropped"):
+        tags = {**family, "fanflare.trial_id": trial_id}
+        client.create_run(parent.info.experiment_id, tags=tags, start_time=1_800_000_000_000)
+
+    place.write("settled", [result_of(1)])
+
+    runs = {run.data.tags["fanflare.trial_id"]: run for run in place.runs("settled", "trial")}
+    assert len(place.runs("settled", "trial")) == 2
+    assert runs[result_of(1).trial.id].info.run_id == kept.info.run_id
+    assert runs["dropped"].info.status == "KILLED"
+
+
+def test_odd_values_are_kept_or_named(place: Place) -> None:
+    odd = replace(
+        result_of(1),
+        metrics={"test/f1@macro": 0.5, "test/nan": math.nan, "test/größe": 1, "/a//b": 2},
+        curve=[{"step": 1, "loss": math.inf, "note": "text"}, {"step": 2, "loss": 0.5}],
+    )
+    trial = replace(odd.trial, params={"prompt": "Übung \x00 \ud800 🍅" + "x" * 9000, "none": None})
+    place.write("odd", [replace(odd, trial=trial)])
+
+    [run] = place.runs("odd", "trial")
+    assert run.data.metrics == {
+        "test/f1_macro": 0.5, "test/größe": 1, "a/b": 2, "loss": 0.5, "duration_s": 2.5
+    }  # fmt: skip
+    assert run.data.tags["fanflare.not_finite"] == "loss, test/nan"
+    assert run.data.params["prompt"].startswith("Übung  ? 🍅xxx")
+    assert run.data.params["none"] == "null"
+
+
+def test_a_long_curve_is_written_whole_and_once(place: Place) -> None:
+    curve = [{"step": s, "loss": 1 / (s + 1)} for s in range(3000)]
+    long = result_of(1, curve=curve)
+    place.write("long", [replace(long, state=State.KILLED)])
+    place.write("long", [long])
+    [run] = place.runs("long", "trial")
+    assert place.history(run, "loss") == [(s, 1 / (s + 1)) for s in range(3000)]
+    assert run.info.status == "FINISHED"
+
+
+def test_one_refused_result_does_not_stop_the_others(place: Place) -> None:
+    impossible = result_of(1, curve=[{"step": 2**70, "loss": 1.0}])
+    tracker = place.tracker()
+    tracker.start(SweepInfo(name="refused", id="r"))
+    for result in (impossible, result_of(2), result_of(3)):
+        tracker.record(result)
+    tracked = tracker.finish(State.FINISHED, SweepSummary())
+    assert (tracked.num_written, tracked.num_unwritten) == (2, 1)
+    assert impossible.trial.id in tracked.faults[0]
+    states = Counter(run.info.status for run in place.runs("refused", "trial"))
+    assert states == {"FINISHED": 2, "KILLED": 1}
+
+
+def test_a_server_may_go_away_and_come_back(place: Place) -> None:
+    if place.server is None or "sqlite" in place.backend:
+        pytest.skip("a file does not go away, and one kind of server is enough")
+    tracker = place.tracker()
+    tracker.start(SweepInfo(name="outage", id="o"))
+    for number in range(40):
+        tracker.record(result_of(number))
+    while not tracker._written:
+        time.sleep(0.01)
+    place.server.stop()
+    for number in range(40, 60):
+        tracker.record(result_of(number))
+    time.sleep(2)
+    place.server.start()
+
+    tracked = tracker.finish(State.FINISHED, SweepSummary())
+
+    assert (tracked.num_written, tracked.num_unwritten, tracked.faults) == (60, 0, ())
+    runs = place.runs("outage", "trial")
+    assert len(runs) == 60
+    assert len({run.data.tags["fanflare.trial_id"] for run in runs}) == 60
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+# --- without a store ---
+
+
+def test_a_store_that_stays_away_costs_neither_the_sweep_nor_much_time(tmp_path: Path) -> None:
+    uri = f"http://user:geheim@127.0.0.1:{free_port()}"
+    tracker = MlflowTracker(uri, tmp_path, QUICK)
+    begun = time.monotonic()
+    tracker.start(SweepInfo(name="away", id="a"))
+    for number in range(200):
+        tracker.record(result_of(number))
+    assert time.monotonic() - begun < 0.5, "the loop never waits"
+    tracked = tracker.finish(State.FINISHED, SweepSummary())
+    assert (tracked.num_written, tracked.num_unwritten) == (0, 200)
+    assert tracked.faults
+    assert "geheim" not in "".join(tracked.faults)
+    assert time.monotonic() - begun < 30
+
+
+def test_closing_waits_for_nothing(tmp_path: Path) -> None:
+    tracker = MlflowTracker(default_tracking_uri(tmp_path), tmp_path)
+    tracker.start(SweepInfo(name="closed", id="c"))
+    tracker.record(result_of(1))
+    begun = time.monotonic()
+    tracker.close()
+    assert time.monotonic() - begun < 0.1
+
+
+def test_a_direct_postgres_uri_works_with_whichever_driver_is_there(tmp_path: Path) -> None:
+    if not has_postgres():
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server() as database:
+        uri = database.replace("+psycopg2", "")
+        assert check_tracking_uri(uri) is None
+        wrong = check_tracking_uri(uri.replace("postgres@", "postgres:geheim@") + "_missing")
+        assert wrong is not None
+        assert "does not exist" in wrong
+        assert "geheim" not in wrong
+        tracker = MlflowTracker(uri, tmp_path / "artifacts")
+        tracker.start(SweepInfo(name="direct", id="d", files={"sweep.yaml": "x"}), [result_of(1)])
+        assert tracker.finish(State.FINISHED, SweepSummary()).num_written == 1
+    assert list((tmp_path / "artifacts").rglob("sweep.yaml"))
+
+
+def test_tracking_may_be_off(tmp_path: Path) -> None:
+    tracker = open_tracker(None, tmp_path)
+    assert isinstance(tracker, NullTracker)
+    tracker.start(SweepInfo(name="off", id="o"))
+    tracker.record(result_of(1))
+    assert tracker.finish(State.FINISHED, SweepSummary()) == Tracked()
+    tracker.close()
+
+
+def test_importing_the_tracker_does_not_import_mlflow() -> None:
+    code = "import sys, orchestrator.running.tracking; sys.exit('mlflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("mlruns", "no scheme"),
+        ("file:///tmp/mlruns", "plain files"),
+        ("sqlit:///x.db", "did you mean 'sqlite'"),
+        ("ftp://host/x", "'ftp' is not supported"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:////dev/null/x.db", "cannot be written"),
+        ("http://", "names no host"),
+        ("http://host:port/", "cannot be read"),
+        ("postgresql://me:geheim@127.0.0.1:1/x", "cannot be opened"),
+        ("http://me:geheim@127.0.0.1:1/x", "no MLflow server answers"),
+    ],
+)
+def test_a_bad_tracking_uri_is_explained_without_its_password(uri: str, expected: str) -> None:
+    fault = check_tracking_uri(uri, timeout_s=2)
+    assert fault is not None
+    assert expected in fault
+    assert "geheim" not in fault
+
+
+def test_files_that_are_no_databases_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("these are my notes, and they are longer than a header\n" * 10)
+    assert "no database" in str(check_tracking_uri(f"sqlite:///{text}"))
+    assert "folder" in str(check_tracking_uri(f"sqlite:///{tmp_path}"))
+    assert check_tracking_uri(default_tracking_uri(tmp_path / "new" / "sweep")) is None
+    assert not (tmp_path / "new").exists(), "a check writes nothing"
+    assert check_tracking_uri("databricks") is None
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long(silent_port: int) -> None:
+    begun = time.monotonic()
+    assert "within 1 s" in str(check_tracking_uri(f"http://127.0.0.1:{silent_port}", timeout_s=1))
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://me:pa@ss/word@host/db", "postgresql://***@host/db"),
+        ("https://token@host/path", "https://***@host/path"),
+        ("at http://a:b@h/x and s3://k:s@b/y", "at http://***@h/x and s3://***@b/y"),
+        ("postgresql://host/db?user=me&password=pw", "postgresql://host/db?user=me&password=***"),
+        ("hf://datasets/name@v1", "hf://datasets/name@v1"),
+        ("mail me@example.org", "mail me@example.org"),
+    ],
+)
+def test_credentials_are_masked(text: str, expected: str) -> None:
+    assert mask_credentials(text) == expected

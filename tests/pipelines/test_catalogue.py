@@ -1,0 +1,77 @@
+"""The catalogue promises what its packages really hold."""
+
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+
+from pipelines.catalogue import MODELS, TASKS
+from pipelines.contract import load_object
+from pipelines.sources import Origin, fetch, read
+from pipelines.sources.readers import READERS
+from pipelines.sources.user_tasks import check_metric
+from pipelines.transfer.loading import load
+
+
+def test_importing_the_catalogue_loads_nothing_heavy():
+    heavy = ("pyarrow", "numpy", "torch", "pandas", "datasets", "huggingface_hub", "transformers")
+    program = f"import sys, pipelines.catalogue; print([m for m in {heavy} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == "[]", shown.stderr
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_of_the_table_exists(name):
+    assert callable(load_object(READERS[name]))
+
+
+@pytest.mark.parametrize("pinned", [*MODELS.values(), *TASKS.values()], ids=lambda one: one.name)
+def test_every_entry_is_pinned(pinned):
+    assert pinned.source.origin is Origin.PACKAGE
+    assert "==" in pinned.source.location
+    assert len(pinned.source.digest) == 64
+    assert pinned.description
+    assert not pinned.source.filename.endswith((".so", "linux_x86_64.whl", "macosx.whl"))
+
+
+@pytest.mark.parametrize("table", [MODELS, TASKS])
+def test_no_two_entries_have_the_same_content(table):
+    assert len({pinned.digest for pinned in table.values()}) == len(table)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_task_holds_what_the_catalogue_says(task):
+    splits = read(task)
+    columns = ["text", "text_pair", "label"] if task.kind.is_pair else ["text", "label"]
+    rows = pa.concat_tables(splits.values())
+    assert rows.schema.names == columns
+    assert rows.schema.field("label").type == (
+        pa.float64() if task.kind.is_regression else pa.string()
+    )
+    assert len(rows) == task.num_rows
+    assert rows["text"].null_count == rows["label"].null_count == 0
+    if not task.kind.is_regression:
+        assert len(rows["label"].unique()) == task.num_classes
+    check_metric(task)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_task_splits_at_usual_sizes(task):
+    sizes = {"train_size": 500, "validation_size": 200, "test_size": 400}
+    (result,) = load(None, [sizes], {}, {"task": task})
+    assert result.value["num_rows"] == {"train": 500, "validation": 200, "test": 400}
+    assert result.value["num_rows"] == {name: len(t) for name, t in result.tables.items()}
+
+
+def test_model_loads_with_transformers_and_a_second_fetch_is_instant():
+    source = MODELS["all-MiniLM-L6-v2"].source
+    folder = fetch(source)
+    start = time.perf_counter()
+    assert fetch(source) == folder
+    assert time.perf_counter() - start < 0.1  # seconds; hashing 84 MB would take longer
+    from transformers import AutoConfig, AutoTokenizer
+
+    assert AutoConfig.from_pretrained(folder).hidden_size == 384
+    assert AutoTokenizer.from_pretrained(folder)("a b")["input_ids"][0] == 101
