@@ -226,6 +226,15 @@ class Store:
             if info.type == fs.FileType.File
         )
 
+    def list_folders(self, folder: str) -> list[str]:
+        """Return the names of the folders in a folder, sorted."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        return sorted(
+            info.base_name
+            for info in self._fs.get_file_info(selector)
+            if info.type == fs.FileType.Directory
+        )
+
     def read_bytes(self, path: str) -> bytes:
         """Return the content of a file under the root."""
         with self._fs.open_input_file(self._path(path)) as file:

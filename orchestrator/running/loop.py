@@ -141,6 +141,7 @@ class Driver:
                 State.FINISHED: self._names(outcome.digest for outcome in finished),
                 State.FAILED: self._names(outcome.digest for outcome in lost),
             },
+            job.cost_s,
         )
         for outcome in finished:
             self._stage_finished(outcome, job)

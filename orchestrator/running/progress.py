@@ -26,6 +26,10 @@ class Progress:
     stages_done: Counter[str] = field(default_factory=Counter)
     stages_failed: Counter[str] = field(default_factory=Counter)
     stages_running: Counter[str] = field(default_factory=Counter)
+    cost_total_s: float = 0.0
+    """Estimated seconds of all jobs."""
+    cost_done_s: float = 0.0
+    """Estimated seconds of the jobs that have ended."""
     best: dict[str, TrialResult] = field(default_factory=dict)
     """By task, the trial with the best validation score so far."""
 
@@ -35,7 +39,22 @@ class Progress:
         totals = Counter(
             plan.stages[digest].stage.name for job in plan.jobs for digest in job.stages
         )
-        return cls(num_trials=len(plan.trials), stage_totals=totals)
+        return cls(
+            num_trials=len(plan.trials),
+            stage_totals=totals,
+            cost_total_s=sum(job.cost_s for job in plan.jobs),
+        )
+
+    @property
+    def share_done(self) -> float:
+        """The part of the estimated work that has ended, from 0 to 1."""
+        return min(1.0, self.cost_done_s / self.cost_total_s) if self.cost_total_s else 1.0
+
+    def time_left_s(self, elapsed_s: float) -> float | None:
+        """Return the seconds left if the work goes on as it went so far; None at the start."""
+        if not self.cost_done_s:
+            return None
+        return elapsed_s * (1 - self.share_done) / self.share_done
 
     @property
     def num_ended(self) -> int:
@@ -58,8 +77,11 @@ class Progress:
         """Count the stages of a job, given by name, as running."""
         self.stages_running.update(stages)
 
-    def job_ended(self, stages: Iterable[str], ended: Mapping[State, Iterable[str]]) -> None:
+    def job_ended(
+        self, stages: Iterable[str], ended: Mapping[State, Iterable[str]], cost_s: float
+    ) -> None:
         """Count the stages of a job, given by name, as ended one way or the other."""
+        self.cost_done_s += cost_s
         self.stages_running.subtract(stages)
         self.stages_done.update(ended.get(State.FINISHED, ()))
         self.stages_failed.update(ended.get(State.FAILED, ()))

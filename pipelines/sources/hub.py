@@ -21,6 +21,8 @@ OTHER_FRAMEWORKS = (
     "onnx/*", "openvino/*", "coreml/*",
 )  # fmt: skip
 """Copies of a model's weights that transformers on torch does not read."""
+PICKLES = ("*.bin", "*.pth", "*.pt")
+"""Weights in torch's older format, most often a second copy of the safetensors."""
 
 
 def resolve_commit(location: str, revision: str) -> str:
@@ -52,22 +54,13 @@ def fetch_snapshot(location: str, commit: str, paths: Mapping[str, str]) -> Path
         InputError: The repository cannot be had.
     """
     if not location.startswith(DATASETS):
-        return _snapshot(location, commit, ignore_patterns=_needless(location, commit))
+        folder = _snapshot(location, commit, ignore_patterns=[*OTHER_FRAMEWORKS, *PICKLES])
+        if any(folder.glob("*.safetensors")):
+            return folder
+        return _snapshot(location, commit, ignore_patterns=[*OTHER_FRAMEWORKS])
     patterns = [path for path in paths.values() if "." in path or "*" in path]
     whole = len(patterns) < len(paths) or not patterns
     return _snapshot(location, commit, allow_patterns=None if whole else [*patterns, *CARD])
-
-
-def _needless(location: str, commit: str) -> list[str]:
-    from huggingface_hub import HfApi  # noqa: PLC0415
-    from huggingface_hub.errors import HTTPError  # noqa: PLC0415
-
-    try:
-        names = HfApi().list_repo_files(location, revision=commit)
-    except (OSError, HTTPError):  # offline: then the cache alone decides what there is
-        names = []
-    doubled = any(name.endswith(".safetensors") for name in names)
-    return [*OTHER_FRAMEWORKS, *(["*.bin", "*.pth", "*.pt"] if doubled else [])]
 
 
 def _snapshot(

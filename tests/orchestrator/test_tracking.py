@@ -334,6 +334,8 @@ def test_no_run_is_left_behind_and_none_twice(place: Place) -> None:
     for trial_id in (result_of(1).trial.id, "dropped"):
         tags = {**family, "fanflare.trial_id": trial_id}
         client.create_run(parent.info.experiment_id, tags=tags, start_time=1_800_000_000_000)
+    own = {"mlflow.parentRunId": parent.info.run_id}
+    foreign = client.create_run(parent.info.experiment_id, tags=own)
 
     place.write("settled", [result_of(1)])
 
@@ -341,6 +343,7 @@ def test_no_run_is_left_behind_and_none_twice(place: Place) -> None:
     assert len(place.runs("settled", "trial")) == 2
     assert runs[result_of(1).trial.id].info.run_id == kept.info.run_id
     assert runs["dropped"].info.status == "KILLED"
+    assert client.get_run(foreign.info.run_id).info.status == "RUNNING", "a user's own run"
 
 
 def test_odd_values_are_kept_or_named(place: Place) -> None:

@@ -6,6 +6,7 @@ import time
 
 import pyarrow as pa
 import pytest
+from transformers import AutoConfig, AutoTokenizer
 
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.contract import load_object
@@ -18,8 +19,8 @@ from pipelines.transfer.loading import load
 def test_importing_the_catalogue_loads_nothing_heavy():
     heavy = ("pyarrow", "numpy", "torch", "pandas", "datasets", "huggingface_hub", "transformers")
     program = f"import sys, pipelines.catalogue; print([m for m in {heavy} if m in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert shown.stdout.strip() == "[]", shown.stderr
+    shown = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert shown.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -71,7 +72,5 @@ def test_model_loads_with_transformers_and_a_second_fetch_is_instant():
     start = time.perf_counter()
     assert fetch(source) == folder
     assert time.perf_counter() - start < 0.1  # seconds; hashing 84 MB would take longer
-    from transformers import AutoConfig, AutoTokenizer
-
     assert AutoConfig.from_pretrained(folder).hidden_size == 384
     assert AutoTokenizer.from_pretrained(folder)("a b")["input_ids"][0] == 101

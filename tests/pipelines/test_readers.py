@@ -26,7 +26,7 @@ def csv_bytes(separator=","):
     rows = ["text,label,other".replace(",", separator)]
     rows += [
         separator.join(['"' + text.replace('"', '""') + '"', label, "1"])
-        for text, label in zip(TEXTS, LABELS)
+        for text, label in zip(TEXTS, LABELS, strict=True)
     ]
     return ("\n".join(rows) + "\n").encode()
 

@@ -218,9 +218,10 @@ class MlflowStore:
 
     def _settle(self) -> None:
         """End the runs of writers that were killed, and drop second runs of one trial."""
-        for run in list(self._children()):
-            kept = self._runs.setdefault(run.key, run)
-            if kept.id != run.id and run.key[1]:
+        # The pages of a search would shift under the deletions.
+        ours = [run for run in self._children() if run.key[1]]
+        for run in ours:
+            if self._runs.setdefault(run.key, run).id != run.id:
                 self._client.delete_run(run.id)
             elif run.state == State.RUNNING:
                 self._client.set_terminated(run.id, str(State.KILLED))

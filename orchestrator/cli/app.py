@@ -1,0 +1,61 @@
+"""The command `fanflare`: its verbs, and the boundary at which errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import typer
+
+from orchestrator.cli import catalog, doctor, logs, plan, report, run, schema, status, ui
+from orchestrator.cli.console import stderr
+from orchestrator.errors import FanflareError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="One YAML file sweeps foundation models over downstream tasks, methods, hyperparameters "
+    "and seeds; Ray runs it, MLflow shows the comparison.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for verb in (plan, run, status, logs, report, ui, catalog, schema, doctor):
+    app.command(verb.NAME)(getattr(verb, verb.NAME))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"fanflare {version('fanflare')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    del show_version
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    The codes are 0 all finished, 1 some trials failed, 2 bad input, 130 interrupted.
+    """
+    sys.path.append(str(Path.cwd()))  # where a pipeline of the user's own lies
+    try:
+        app()
+    except FanflareError as error:
+        stderr().print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        stderr().print("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,25 @@
+"""`fanflare doctor`: what of this machine is not fit, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.cli.console import JsonOption, StoreOption, print_json, stderr, stdout
+from orchestrator.running.checkup import examine
+
+NAME = "doctor"
+
+
+def doctor(store: StoreOption = None, json: JsonOption = False) -> None:
+    """Examine versions, disk, store, Ray and MLflow. Exit code 1 if anything is unfit."""
+    findings = []
+    for finding in examine(store):
+        findings.append(finding)
+        if not json:
+            mark = "[green]ok  [/green]" if finding.is_fit else "[red]no  [/red]"
+            stdout().print(f"{mark} {finding.subject}: {finding.found}")
+            if not finding.is_fit:
+                stderr().print(f"     {finding.remedy}", style="yellow")
+    if json:
+        print_json({"findings": [finding.to_json() for finding in findings]})
+    sys.exit(0 if all(finding.is_fit for finding in findings) else 1)

@@ -1,0 +1,80 @@
+"""`fanflare plan`: shows what a run would do."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.table import Table
+
+from orchestrator.cli.console import (
+    JsonOption,
+    StoreOption,
+    SweepArgument,
+    format_duration,
+    print_json,
+    stdout,
+)
+from orchestrator.planning.plan import Plan
+from orchestrator.running.session import plan as make_plan
+from orchestrator.running.summary import plan_json
+
+NAME = "plan"
+
+
+def plan(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = False) -> None:
+    """Show what `run` would do: trials, merged stages, what is known already, how long it takes."""
+    made = make_plan(sweep, store=store)
+    if json:
+        print_json(plan_json(made))
+    else:
+        _show(made)
+
+
+def _show(plan: Plan) -> None:
+    console = stdout()
+    num_known = sum(plan.is_known(trial) for trial in plan.trials)
+    num_to_run = len({digest for job in plan.jobs for digest in job.stages})
+    models, tasks, configs, seeds = (
+        len({getattr(trial, part) for trial in plan.trials})
+        for part in ("model", "task", "config_id", "seed")
+    )
+    console.print(
+        f"[bold]{plan.sweep.name}[/bold]: {len(plan.trials)} trials "
+        f"({_count(models, 'model')}, {_count(tasks, 'task')}, {_count(configs, 'config')}, "
+        f"{_count(seeds, 'seed')}), {num_known} known, {len(plan.trials) - num_known} to run"
+    )
+    if not plan.jobs:
+        console.print("Nothing to compute: every trial's result is in the store.")
+        return
+    console.print(_stage_table(plan))
+    console.print(
+        f"{plan.num_unmerged_stages} stages merge into {len(plan.stages)}; "
+        f"{num_to_run} to run in {_count(len(plan.jobs), 'job')}"
+    )
+    if plan.estimate is None:
+        console.print("No estimate yet: this store has no timings.")
+    else:
+        console.print(
+            f"About {format_duration(plan.estimate.wall_s)} "
+            f"({format_duration(plan.estimate.compute_s)} of compute), "
+            f"{plan.estimate.share_recorded:.0%} of it by recorded timings."
+        )
+
+
+def _stage_table(plan: Plan) -> Table:
+    unmerged = Counter(plan.stages[d].stage.name for trial in plan.trials for d in trial.stages)
+    merged = Counter(stage.stage.name for stage in plan.stages.values())
+    known = Counter(plan.stages[digest].stage.name for digest in plan.known)
+    to_run = Counter(plan.stages[digest].stage.name for job in plan.jobs for digest in job.stages)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    for heading in ("in trials", "merged", "known", "to run"):
+        table.add_column(heading, justify="right")
+    for name in merged:
+        counts = (unmerged[name], merged[name], known[name], to_run[name])
+        table.add_row(name, *map(str, counts))
+    return table
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
