@@ -15,6 +15,7 @@ artifact or none, on a filesystem with or without rename.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 MIN_FREE_BYTES = 64 * 2**20
 """Below this much free space a store counts as full."""
+
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+_PART = ".part"
 
 
 class StoreError(Exception):
@@ -72,7 +76,10 @@ class StoredArtifact:
             StoreError: The artifact has no such table, or its file is damaged.
         """
         with self._open(f"{name}.arrow") as file:
-            return pa.ipc.open_file(file).read_all()
+            try:
+                return pa.ipc.open_file(file).read_all()
+            except (pa.ArrowException, OSError) as error:
+                raise self._damaged(f"{name}.arrow", error) from error
 
     def array(self, name: str) -> np.ndarray:
         """Return the array of that name.
@@ -80,15 +87,24 @@ class StoredArtifact:
         Raises:
             StoreError: The artifact has no such array, or its file is damaged.
         """
+        if name not in self._arrays:
+            raise StoreError(f"artifact {self.record.digest[:12]} has no array {name!r}")
         return self._arrays[name]
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load  # noqa: PLC0415 - numpy is not needed to plan
+        from safetensors import SafetensorError  # noqa: PLC0415 - numpy is not needed to plan
+        from safetensors.numpy import load  # noqa: PLC0415
 
         with self._open("arrays.safetensors") as file:
-            arrays: dict[str, np.ndarray] = load(file.read())
+            try:
+                arrays: dict[str, np.ndarray] = load(file.read())
+            except (SafetensorError, OSError) as error:
+                raise self._damaged("arrays.safetensors", error) from error
         return arrays
+
+    def _damaged(self, name: str, error: Exception) -> StoreError:
+        return StoreError(f"artifact {self.record.digest[:12]}: {name} is damaged: {error}")
 
     def _open(self, name: str) -> Any:
         expected = self.record.files.get(name)
@@ -123,7 +139,14 @@ class Store:
             try:
                 self._fs, self.root = fs.FileSystem.from_uri(location)
             except (pa.ArrowException, OSError) as error:
-                raise StoreError(f"cannot open the store {location!r}: {error}") from error
+                raise StoreError(f"cannot open the store {self.shown!r}: {error}") from error
+            if not self.root:
+                raise StoreError(f"cannot open the store {self.shown!r}: it names no bucket")
+
+    @property
+    def shown(self) -> str:
+        """The location as a message may show it: without a password."""
+        return _PASSWORD.sub(r"\1:***@", self.location)
 
     @property
     def is_local(self) -> bool:
@@ -141,12 +164,12 @@ class Store:
             self.write_bytes(probe, b"fanflare")
             self._fs.delete_file(self._path(probe))
         except OSError as error:
-            raise StoreError(f"the store {self.location!r} is not writable: {error}") from error
+            raise StoreError(f"the store {self.shown!r} is not writable: {error}") from error
         if self.is_local:
             free = shutil.disk_usage(self.root).free
             if free < MIN_FREE_BYTES:
                 raise StoreError(
-                    f"the store {self.location!r} is full: {free / 2**20:.0f} MiB free, "
+                    f"the store {self.shown!r} is full: {free / 2**20:.0f} MiB free, "
                     f"at least {MIN_FREE_BYTES / 2**20:.0f} MiB are needed"
                 )
 
@@ -155,8 +178,15 @@ class Store:
         return set(self._present(digests).values())
 
     def find(self, digests: Iterable[str]) -> dict[str, Record]:
-        """Return the records of those digests that are done."""
-        return {digest: self._read_record(path) for path, digest in self._present(digests).items()}
+        """Return the records of those digests that are done.
+
+        Raises:
+            StoreError: A record is damaged.
+        """
+        return {
+            digest: self._read_record(path, digest)
+            for path, digest in self._present(digests).items()
+        }
 
     def _present(self, digests: Iterable[str]) -> dict[str, str]:
         paths = {self._path(_record_path(digest)): digest for digest in digests}
@@ -184,9 +214,11 @@ class Store:
         for name, table in (tables or {}).items():
             files[f"{name}.arrow"] = self._write_table(f"{base}/{name}.arrow", table)
         if arrays:
-            from safetensors.numpy import save  # noqa: PLC0415 - numpy is not needed to plan
+            import numpy as np  # noqa: PLC0415 - numpy is not needed to plan
+            from safetensors.numpy import save  # noqa: PLC0415
 
-            content = save(dict(arrays))
+            # safetensors copies the memory of an array as it lies, whatever its strides say.
+            content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
             self.write_bytes(f"{base}/arrays.safetensors", content)
             files["arrays.safetensors"] = len(content)
         done = Record(**{**asdict(record), "attempt": attempt, "files": files})
@@ -218,12 +250,15 @@ class Store:
         ]
 
     def list_files(self, folder: str) -> list[str]:
-        """Return the paths, relative to the root, of the files in a folder, sorted by name."""
+        """Return the paths, relative to the root, of the files in a folder, sorted by name.
+
+        What a writer that was killed has left half is not listed.
+        """
         selector = fs.FileSelector(self._path(folder), allow_not_found=True)
         return sorted(
             f"{folder}/{info.base_name}"
             for info in self._fs.get_file_info(selector)
-            if info.type == fs.FileType.File
+            if info.type == fs.FileType.File and not info.base_name.endswith(_PART)
         )
 
     def list_folders(self, folder: str) -> list[str]:
@@ -248,7 +283,7 @@ class Store:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        aside = Path(f"{target}.{uuid.uuid4().hex}.part")
+        aside = Path(f"{target}.{uuid.uuid4().hex}{_PART}")
         try:
             aside.write_bytes(content)
             aside.replace(target)
@@ -266,9 +301,15 @@ class Store:
             writer.write_table(table)
         return int(self._fs.get_file_info(target).size)
 
-    def _read_record(self, path: str) -> Record:
+    def _read_record(self, path: str, digest: str) -> Record:
         with self._fs.open_input_file(path) as file:
-            return Record(**json.loads(file.read()))
+            content = bytes(file.read())
+        try:
+            return Record(**json.loads(content))
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"the record of artifact {digest[:12]} is damaged: {error}; delete {path}"
+            ) from error
 
     def _make_folder(self, folder: str) -> None:
         if folder not in self._folders:
