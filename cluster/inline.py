@@ -32,7 +32,7 @@ class InlineBackend:
         job = self._queue.popleft()
         try:
             return [JobEnded(job_id=job.id, result=self._worker(job.resources).run(job.payload))]
-        except Exception as error:  # noqa: BLE001 - promise 3: a failing job is data
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - promise 3: a failing job is data
             failure = Failure(Cause.BUG, repr(error), traceback.format_exc())
             return [JobEnded(job_id=job.id, failure=failure)]
 

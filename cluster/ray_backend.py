@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import (
-    ActorDiedError,
-    ActorUnavailableError,
     NodeDiedError,
     OutOfMemoryError,
     RayActorError,
@@ -127,7 +127,8 @@ class RayBackend:
         }
         if resources.memory_gib:
             options["memory"] = int(resources.memory_gib * _GIB)
-        return ray.remote(**options)(_Process).remote(self._spec, resources, sys.path)
+        paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is this folder
+        return ray.remote(**options)(_Process).remote(self._spec, resources, paths)
 
     def _collect(self, reference: Any) -> JobEnded:
         job, actor = self._running.pop(reference)
@@ -156,22 +157,29 @@ def _start_ray(address: str) -> None:
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
         }
+    handler = signal.getsignal(signal.SIGTERM)
     ray.init(**options, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there, which calls sys.exit
 
 
 def _subtract(capacity: Resources, taken: Sequence[Resources]) -> Resources:
+    # Rounded, so that five times 0.4 is 2.
     return Resources(
-        num_cpus=capacity.num_cpus - sum(part.num_cpus for part in taken),
-        num_gpus=capacity.num_gpus - sum(part.num_gpus for part in taken),
-        memory_gib=capacity.memory_gib - sum(part.memory_gib for part in taken),
+        num_cpus=round(capacity.num_cpus - sum(part.num_cpus for part in taken), 6),
+        num_gpus=round(capacity.num_gpus - sum(part.num_gpus for part in taken), 6),
+        memory_gib=round(capacity.memory_gib - sum(part.memory_gib for part in taken), 6),
     )
 
 
 def _failure(error: RayError) -> Failure:
     if isinstance(error, OutOfMemoryError):
         return Failure(Cause.OUT_OF_MEMORY, "the host ran out of memory and Ray ended the worker")
-    if isinstance(error, NodeDiedError):
-        return Failure(Cause.PREEMPTED, "the node of the worker is gone")
-    if isinstance(error, ActorDiedError | ActorUnavailableError | RayActorError):
-        return Failure(Cause.WORKER_DIED, str(error).strip().splitlines()[0], str(error))
-    return Failure(Cause.BUG, str(error.args[0] if error.args else error)[:2000], str(error))
+    if isinstance(error, NodeDiedError) or (isinstance(error, RayActorError) and error.preempted):
+        return Failure(Cause.PREEMPTED, "the node of the worker is gone", str(error))
+    text = str(error).strip()
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return Failure(Cause.BUG, f"cannot make a worker: {text.splitlines()[-1]}", text)
+    if isinstance(error, RayActorError):
+        return Failure(Cause.WORKER_DIED, text.splitlines()[0], text)
+    return Failure(Cause.BUG, text.splitlines()[-1][:2000] if text else repr(error), text)

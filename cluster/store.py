@@ -139,14 +139,15 @@ class Store:
             try:
                 self._fs, self.root = fs.FileSystem.from_uri(location)
             except (pa.ArrowException, OSError) as error:
-                raise StoreError(f"cannot open the store {self.shown!r}: {error}") from error
+                fault = _without_password(str(error))
+                raise StoreError(f"cannot open the store {self.shown!r}: {fault}") from error
             if not self.root:
                 raise StoreError(f"cannot open the store {self.shown!r}: it names no bucket")
 
     @property
     def shown(self) -> str:
         """The location as a message may show it: without a password."""
-        return _PASSWORD.sub(r"\1:***@", self.location)
+        return _without_password(self.location)
 
     @property
     def is_local(self) -> bool:
@@ -318,6 +319,10 @@ class Store:
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}"
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def _artifact_path(digest: str) -> str:

@@ -3,7 +3,7 @@
 FanflareError
 |- InvalidSweepError   the sweep, or what it names, has faults; all of them are listed
 |- SweepBusyError      another process is running this sweep
-`- UnknownNameError    there is no such sweep or trial in the store
+`- UnknownNameError    there is no such sweep, trial or backend
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+MAX_SHOWN_FAULTS = 20
+"""A message lists so many faults: what fits on one screen."""
 
 
 class FanflareError(Exception):
@@ -48,7 +51,10 @@ class InvalidSweepError(FanflareError):
         self.faults = tuple(sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0))
         self.path = path
         count = f"{len(self.faults)} fault{'s' if len(self.faults) > 1 else ''}"
-        lines = [f"{path or 'the sweep'} has {count}:", *(f"  {fault}" for fault in self.faults)]
+        lines = [f"{path or 'the sweep'} has {count}:"]
+        lines += [f"  {fault}" for fault in self.faults[:MAX_SHOWN_FAULTS]]
+        if len(self.faults) > MAX_SHOWN_FAULTS:
+            lines.append(f"  ... and {len(self.faults) - MAX_SHOWN_FAULTS} more")
         super().__init__("\n".join(lines))
 
 
@@ -57,7 +63,7 @@ class SweepBusyError(FanflareError):
 
 
 class UnknownNameError(FanflareError):
-    """There is no such sweep or trial in the store."""
+    """There is no such sweep or trial in the store, or no such backend."""
 
 
 def nearest_name(given: str, allowed: Iterable[str]) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import typer
 
+from cluster.store import StoreError
 from orchestrator.cli import catalog, doctor, logs, plan, report, run, schema, status, ui
 from orchestrator.cli.console import stderr
 from orchestrator.errors import FanflareError
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     help="One YAML file sweeps foundation models over downstream tasks, methods, hyperparameters "
@@ -50,12 +49,7 @@ def main() -> None:
     """
     sys.path.append(str(Path.cwd()))  # where a pipeline of the user's own lies
     try:
-        app()
-    except FanflareError as error:
+        app()  # typer makes 130 of Ctrl-C
+    except (FanflareError, StoreError) as error:
         stderr().print(str(error), style="red", markup=False, highlight=False)
         sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        stderr().print("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

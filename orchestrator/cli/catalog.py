@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import BaseModel
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cli.console import JsonOption, print_json, stdout
 from pipelines.catalogue import MODELS, TASKS, package_licence
 from pipelines.registry import PIPELINES, load_pipeline
 
 NAME = "catalog"
-
 
 _HEADINGS = {"licence": "data licence", "package_licence": "package licence"}
 
@@ -23,15 +23,23 @@ def catalog(json: JsonOption = False) -> None:
     if json:
         print_json(content)
         return
-    console = stdout()
-    licences = ("licence", "package_licence")
-    console.print(_table("models", content["models"], ("name", "licence", "package_licence", "description")))
-    console.print(
-        _table("tasks", content["tasks"], ("name", "kind", "rows", "classes", "metric", *licences))
-    )
+    sources = ("name", "source", "licence", "package_licence")
+    _print_table("models", content["models"], ("name", "description"))
+    _print_table("tasks", content["tasks"], ("name", "kind", "rows", "classes", "metric"))
+    origins = [{**row, "source": _package(row["source"])} for row in _named(content)]
+    _print_table("where they come from", origins, sources)
     for method in content["methods"]:
         title = f"method {method['name']} of pipeline {method['pipeline']}"
-        console.print(_table(title, method["params"], ("name", "default", "description")))
+        _print_table(title, method["params"], ("name", "default", "description"))
+
+
+def _named(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*content["models"], *content["tasks"]]
+
+
+def _package(source: str) -> str:
+    """Return a source without the path inside the package."""
+    return source.partition("/")[0]
 
 
 def catalogue_json() -> dict[str, Any]:
@@ -83,10 +91,17 @@ def _params(schema: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
+def _print_table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(_HEADINGS.get(column, column), justify="right" if column in ("rows", "classes") else "left")
+        is_number = column in ("rows", "classes")
+        table.add_column(
+            _HEADINGS.get(column, column),
+            justify="right" if is_number else "left",
+            no_wrap=column == "name",
+        )
     for row in rows:
-        table.add_row(*("–" if row[column] is None else str(row[column]) for column in columns))
-    return table
+        cells = ("–" if row[column] is None else str(row[column]) for column in columns)
+        table.add_row(*map(Text, cells))
+    stdout().print(table)
+    stdout().print()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import shlex
 import sys
+from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
+
+PIPE_WIDTH = 200
+"""Characters in a line of a table that goes to a file or a pipe: nothing is cut there."""
 
 SweepArgument = Annotated[
     str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a sweep in the store.")
@@ -37,18 +43,44 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 @cache
 def stdout() -> Console:
     """Return the console of results; bound to the stream that was there at the start."""
-    return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 @cache
 def stderr() -> Console:
     """Return the console of progress and errors."""
-    return Console(file=sys.stderr, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
+
+
+def _console(stream: IO[str]) -> Console:
+    if stream.isatty():
+        return Console(file=stream)
+    return Console(file=stream, width=PIPE_WIDTH, soft_wrap=True)
 
 
 def print_json(content: Any) -> None:
     """Print plain data as JSON, and nothing else, to standard output."""
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    """Return plain data with null in place of numbers that JSON does not have."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def command_line(*words: str, **options: str | None) -> str:
+    """Return a command to suggest; options without a value are left out."""
+    given = [(f"--{name.replace('_', '-')}", value) for name, value in options.items() if value]
+    return shlex.join(["fanflare", *words, *(word for pair in given for word in pair)])
+
+
+def print_hint(text: str, **style: Any) -> None:
+    """Print a line that holds a command, unbroken so that it can be copied."""
+    stdout().print(text, soft_wrap=True, markup=False, highlight=False, **style)
 
 
 def format_duration(seconds: float) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.cli.console import JsonOption, StoreOption, print_json, stderr, stdout
+from rich.text import Text
+
+from orchestrator.cli.console import JsonOption, StoreOption, print_json, stdout
 from orchestrator.running.checkup import examine
 
 NAME = "doctor"
@@ -16,10 +18,10 @@ def doctor(store: StoreOption = None, json: JsonOption = False) -> None:
     for finding in examine(store):
         findings.append(finding)
         if not json:
-            mark = "[green]ok  [/green]" if finding.is_fit else "[red]no  [/red]"
-            stdout().print(f"{mark} {finding.subject}: {finding.found}")
+            mark = ("ok  ", "green") if finding.is_fit else ("no  ", "red")
+            stdout().print(Text.assemble(mark, f"{finding.subject}: {finding.found}"))
             if not finding.is_fit:
-                stderr().print(f"     {finding.remedy}", style="yellow")
+                stdout().print(Text(f"    {finding.remedy}", "yellow"))
     if json:
         print_json({"findings": [finding.to_json() for finding in findings]})
     sys.exit(0 if all(finding.is_fit for finding in findings) else 1)

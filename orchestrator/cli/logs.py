@@ -17,11 +17,21 @@ def logs(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or its beginning.")],
     sweep: Annotated[
         str | None,
-        typer.Option("--sweep", metavar="SWEEP", help="The sweep, if the trial is in several."),
+        typer.Option(
+            "--sweep",
+            metavar="SWEEP",
+            help="Its sweep, a file or name; by default any in the store.",
+        ),
     ] = None,
     store: StoreOption = None,
 ) -> None:
     """Show what the stages of a trial printed, each attempt, with the traceback of failures."""
     for log in trial_logs(trial, sweep, store):
-        stdout().rule(f"{log.stage} {log.digest[:12]}", align="left", style="dim")
-        sys.stdout.write(log.text if log.text.endswith("\n") or not log.text else f"{log.text}\n")
+        stdout().print(f"[bold]{log.stage}[/bold] {log.digest[:12]}", highlight=False)
+        sys.stdout.write(_as_read(log.text))
+
+
+def _as_read(text: str) -> str:
+    """Return text as a terminal leaves it: of a line that was redrawn only the last state."""
+    lines = [line.rpartition("\r")[2] for line in text.strip("\n").split("\n")]
+    return "\n".join(lines) + "\n\n" if text else ""

@@ -18,6 +18,12 @@ from orchestrator.running.progress import Progress
 PLAIN_EVERY_S = 10.0
 """Seconds between plain lines: a log of an hour's run stays readable."""
 
+MAX_BEST = 10
+"""Tasks whose best trial is shown: the display must fit a small terminal."""
+
+TELLING_PARAMS = ("learning_rate", "epochs")
+"""Params that tell one config from another in the space of a line."""
+
 MIN_SHARE_FOR_ETA = 0.03
 """Below this part of the work done, a time left would be a guess."""
 
@@ -32,11 +38,15 @@ def progress_line(progress: Progress, elapsed_s: float) -> str:
         parts.append(f"{failed} failed")
     num_new = progress.num_ended - progress.num_known
     if num_new and elapsed_s > 1:
-        parts.append(f"{num_new / elapsed_s:.1f} trials/s")
+        parts.append(_rate(num_new / elapsed_s))
     left_s = progress.time_left_s(elapsed_s)
     if left_s is not None and progress.share_done >= MIN_SHARE_FOR_ETA:
         parts.append(f"about {format_duration(left_s)} left")
     return ", ".join(parts)
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.1f} trials/s" if per_s >= 0.1 else f"{60 * per_s:.1f} trials/min"
 
 
 class PlainDisplay:
@@ -137,20 +147,15 @@ def _stages(progress: Progress) -> Table:
 
 
 def _best(progress: Progress) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
-    for task, result in sorted(progress.best.items())[:10]:
-        shown = {
-            name: value
-            for name, value in result.trial.params.items()
-            if name in ("learning_rate", "epochs", "batch_size")
-        }
-        score = result.score("validation")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for style in ("", "", "dim"):
+        table.add_column(no_wrap=True, overflow="ellipsis", style=style)
+    for task, result in sorted(progress.best.items())[:MAX_BEST]:
+        trial, score = result.trial, result.score("validation")
+        shown = {name: trial.params[name] for name in TELLING_PARAMS if name in trial.params}
         table.add_row(
             f"best on {task}" if task else "best",
-            f"{score:.3f} {result.trial.metric}" if score is not None else "",
-            f"{result.trial.method} {format_params(shown)}",
+            f"{score:.3f} {trial.metric}" if score is not None else "",
+            f"{trial.method} {format_params(shown)}",
         )
     return table

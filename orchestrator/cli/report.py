@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.job import State
-from orchestrator.cli.console import JsonOption, StoreOption, SweepArgument, print_json, stdout
+from orchestrator.cli.console import (
+    JsonOption,
+    StoreOption,
+    SweepArgument,
+    command_line,
+    print_hint,
+    print_json,
+    stdout,
+)
 from orchestrator.comparing.leaderboard import ConfigRow, OverallRow
 from orchestrator.comparing.report import Report, format_params, format_score
+from orchestrator.planning.trial import TrialResult
 from orchestrator.running.session import report as make_report
 
 NAME = "report"
@@ -22,6 +30,9 @@ MAX_ROWS = 10
 
 MAX_FAILURES = 5
 
+CONFIG_WIDTH = 35
+"""Characters at least, so that the tables of several tasks stand in line."""
+
 
 def report(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = False) -> None:
     """Show configs ranked per task and overall: mean ± standard deviation and n over seeds."""
@@ -29,23 +40,35 @@ def report(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = F
     if json:
         print_json(made.to_json())
     else:
-        show_report(made)
-    sys.exit(0)
+        show_report(made, sweep, store)
 
 
-def show_report(report: Report) -> None:
-    """Print the leaderboards, and the failures with their causes."""
+def show_report(report: Report, sweep: str, store: str | None) -> None:
+    """Print the leaderboards, and the failures with their causes.
+
+    Args:
+        report: What to show.
+        sweep: How the user named the sweep, for the commands to suggest.
+        store: The store as the user gave it, likewise.
+    """
     console = stdout()
     several_models = len({result.trial.model for result in report.results}) > 1
     for task, rows in report.leaderboard.tasks.items():
+        if not any(summary.n for row in rows for summary in row.scores.values()):
+            continue  # a table of dashes says nothing
         console.print(_task_table(task, rows, several_models))
         if len(rows) > MAX_ROWS:
-            console.print(f"... and {len(rows) - MAX_ROWS} more configs\n", style="dim")
+            console.print(f"... and {len(rows) - MAX_ROWS} more configs", style="dim")
+        console.print()
     if report.leaderboard.overall:
         console.print(_overall_table(report.leaderboard.overall, several_models))
+        console.print()
     counts = ", ".join(f"{count} {state.lower()}" for state, count in report.counts.items())
     console.print(f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold")
-    _show_failures(report)
+    failed = [result for result in report.results if result.state is State.FAILED]
+    if failed:
+        _show_failures(failed)
+        print_hint(f"Why: {command_line('logs', failed[0].trial.id, sweep=sweep, store=store)}")
 
 
 def _task_table(task: str, rows: Sequence[ConfigRow], several_models: bool) -> Table:
@@ -54,13 +77,13 @@ def _task_table(task: str, rows: Sequence[ConfigRow], several_models: bool) -> T
     for heading in ("validation", "test", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows[:MAX_ROWS]:
-        num_seeds = str(row.scores["validation"].n)
+        n = row.scores["validation"].n
         table.add_row(
             str(row.rank),
             _config(row.model if several_models else "", row.method, row.params),
             format_score(row, "validation"),
             format_score(row, "test"),
-            f"{num_seeds} ({row.num_failed} missing)" if row.num_failed else num_seeds,
+            f"{n} of {n + row.num_failed}" if row.num_failed else str(n),
         )
     return table
 
@@ -82,31 +105,24 @@ def _overall_table(rows: Sequence[OverallRow], several_models: bool) -> Table:
 def _table(title: Text) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
     table.add_column("#", justify="right")
-    table.add_column("config", overflow="fold")
+    table.add_column("config", overflow="fold", min_width=CONFIG_WIDTH)
     return table
 
 
-def _config(model: str, method: str, params: Mapping[str, Any]) -> str:
-    return " ".join(part for part in (model, method, format_params(params)) if part)
+def _config(model: str, method: str, params: Mapping[str, Any]) -> Text:
+    return Text(" ".join(part for part in (model, method, format_params(params)) if part))
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _show_failures(report: Report) -> None:
-    failed = [result for result in report.results if result.state is State.FAILED]
+def _show_failures(failed: Sequence[TrialResult]) -> None:
     for result in failed[:MAX_FAILURES]:
-        failure = result.failure
+        trial, failure = result.trial, result.failure
         why = f"{failure.cause}: {failure.message.splitlines()[0][:200]}" if failure else "unknown"
-        stdout().print(
-            f"  {result.trial.id} {result.trial.method} on {result.trial.task}, "
-            f"seed {result.trial.seed}: {why}",
-            style="red",
-            markup=False,
-            highlight=False,
-        )
-    if failed:
-        rest = len(failed) - MAX_FAILURES
-        more = f"... and {rest} more. " if rest > 0 else ""
-        stdout().print(f"{more}Read why with: fanflare logs {failed[0].trial.id}")
+        what = " ".join(part for part in (trial.method, trial.task and f"on {trial.task}") if part)
+        text = f"  {trial.id} {what}{', ' if what else ''}seed {trial.seed}: {why}"
+        stdout().print(text, style="red", markup=False, highlight=False)
+    if len(failed) > MAX_FAILURES:
+        stdout().print(f"  ... and {len(failed) - MAX_FAILURES} more")

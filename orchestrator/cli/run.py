@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -14,6 +15,9 @@ from orchestrator.cli.console import (
     StoreOption,
     SweepArgument,
     TrackingOption,
+    command_line,
+    format_duration,
+    print_hint,
     print_json,
     stderr,
     stdout,
@@ -51,8 +55,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         near = nearest_name(backend, BACKENDS)
         hint = f" (did you mean {near!r}?)" if near else ""
         raise FanflareError(f"unknown backend {backend!r}; there are {', '.join(BACKENDS)}{hint}")
-    console = stderr()
-    with LiveDisplay(console) if console.is_terminal else PlainDisplay(console) as display:
+    started_at = time.monotonic()
+    with _display() as display:
         options = RunOptions(
             backend=backend,
             store=store,
@@ -65,20 +69,33 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
     if json:
         print_json(report.to_json())
     else:
-        show_report(report)
-        _say_what_next(report, sweep)
+        show_report(report, sweep, store)
+        _say_what_was_done(report, time.monotonic() - started_at)
+        places = {"store": store, "tracking_uri": tracking_uri}
+        if report.state is State.KILLED:
+            print_hint(f"Continue with: {command_line('run', sweep, **places)}")
+        else:
+            print_hint(f"In MLflow: {command_line('ui', sweep, **places)}")
     sys.exit(report.exit_code)
 
 
-def _say_what_next(report: Report, sweep: str) -> None:
+def _display() -> LiveDisplay | PlainDisplay:
+    """Return a display that redraws itself where that can be seen, else one of plain lines."""
+    console = stderr()
+    can_redraw = console.file.isatty() and not console.is_dumb_terminal
+    return LiveDisplay(console) if can_redraw else PlainDisplay(console)
+
+
+def _say_what_was_done(report: Report, duration_s: float) -> None:
     console = stdout()
     num_finished = report.counts.get(State.FINISHED, 0)
-    if report.num_reused == len(report.results):
-        console.print(
-            f"All {len(report.results)} trials were known: nothing was computed.", style="bold"
-        )
-    elif report.num_reused:
-        console.print(f"{report.num_reused} of {num_finished} finished trials were known before.")
+    took = f"in {format_duration(duration_s)}"
     if report.state is State.KILLED:
-        console.print(f"Interrupted. Continue with: fanflare run {sweep}", style="yellow")
-    console.print(f"Compare the runs in MLflow with: fanflare ui {sweep}")
+        console.print(f"Interrupted; {num_finished} finished trials are kept.", style="yellow")
+    elif report.num_reused == len(report.results):
+        console.print(f"Nothing to compute: all {num_finished} were known, checked {took}.")
+    elif report.num_reused:
+        num_new = num_finished - report.num_reused
+        console.print(f"{report.num_reused} were known, {num_new} new {took}.")
+    else:
+        console.print(f"Done {took}.")

@@ -6,7 +6,9 @@ from orchestrator.cli.console import (
     JsonOption,
     StoreOption,
     SweepArgument,
+    command_line,
     format_duration,
+    print_hint,
     print_json,
     stdout,
 )
@@ -23,8 +25,11 @@ def status(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = F
     found = sweep_status(open_sweep(sweep, store))
     if json:
         print_json(found.to_json())
-    else:
-        _show(found)
+        return
+    _show(found)
+    if found.failures:
+        failed = found.failures[0].trial
+        print_hint(f"Why: {command_line('logs', failed, sweep=sweep, store=store)}")
 
 
 def _show(status: SweepStatus) -> None:

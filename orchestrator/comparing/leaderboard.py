@@ -5,6 +5,7 @@ The validation split ranks, so that the test split never takes part in choosing.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -130,8 +131,8 @@ def _config_row(seeds: Sequence[TrialResult], varying: Mapping[str, set[str]]) -
 
 
 def _key(mean: float | None, mode: str) -> float:
-    if mean is None:
-        return float("inf")
+    if mean is None or math.isnan(mean):
+        return math.inf
     return -mean if mode == "max" else mean
 
 

@@ -92,7 +92,7 @@ class Report:
         """Return the best configs of each task as Markdown tables."""
         parts = [f"**{self.sweep}**: {_counted(self.counts)}"]
         for task, rows in self.leaderboard.tasks.items():
-            parts += ["", f"### {task} ({rows[0].metric})", ""]
+            parts += ["", f"### {task} ({rows[0].metric})" if task else f"### {rows[0].metric}", ""]
             parts += ["| # | config | validation | test | n |", "|--:|---|---|---|--:|"]
             parts += [
                 f"| {row.rank} | {config_label(row)} | {format_score(row, 'validation')} "

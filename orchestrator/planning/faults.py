@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -60,7 +61,7 @@ def _fault(
     nearest = ""
     expected = details.get("ctx", {}).get("expected")
     if expected and isinstance(details["input"], str):
-        nearest = nearest_name(details["input"], str(expected).replace("'", "").split(" or "))
+        nearest = nearest_name(details["input"], re.findall(r"'([^']*)'", str(expected)))
     return file.fault(f"{message}; given: {shown(details['input'])}", path, nearest=nearest)
 
 

@@ -5,6 +5,7 @@ It reads catalogues and local files; it fetches nothing that is large and comput
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -135,7 +136,10 @@ def _resolve(
         try:
             item = resolve(entry, faults.file.folder)
         except InputError as error:
-            faults.add_input(error, keys)
+            if isinstance(entry, str):  # it has no keys of its own
+                faults.add(str(error), keys, error.nearest)
+            else:
+                faults.add_input(error, keys)
             continue
         if item.name in resolved:
             faults.add(f"{item.name!r} stands there twice", keys)
@@ -166,11 +170,15 @@ def _points(
 ) -> list[BaseModel]:
     """Return the validated params of one mapping of the space."""
     for name, axis in subspace.axes.items():
-        if is_sequence(axis):
-            if not axis:
-                faults.add("the axis is empty", (*subspace.keys, name))
-            for value in repeated_values(axis):
-                faults.add(f"{shown(value)} stands on the axis twice", (*subspace.keys, name))
+        keys = (*subspace.keys, name)
+        values = axis if is_sequence(axis) else [axis]
+        if not values:
+            faults.add("the axis is empty", keys)
+        for value in repeated_values(values):
+            faults.add(f"{shown(value)} stands on the axis twice", keys)
+        for value in values:
+            if isinstance(value, float) and not math.isfinite(value):
+                faults.add(f"{value} is not a finite number", keys)
     return [
         params
         for point in subspace.points()
@@ -182,17 +190,21 @@ def _params(
     point: Mapping[str, Any], subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: _Faults
 ) -> BaseModel | None:
     method = point.get("method")
+    if not isinstance(method, str | None):
+        faults.add(f"a method is a name; given: {shown(method)}", (*subspace.keys, "method"))
+        return None
     try:
         schema = pipeline.params_schema(method)
     except InputError as error:
-        faults.add_input(error, subspace.keys)
+        nearest = error.nearest or nearest_name(method or "", pipeline.methods())
+        faults.add(str(error), (*subspace.keys, error.key or "method"), nearest)
         return None
-    for size in sweep.data_sizes:
-        if size not in schema.model_fields:
-            faults.add(f"pipeline {sweep.pipeline!r} has no param {size!r}", (size,))
+    sizes = {size: n for size, n in sweep.data_sizes.items() if size in schema.model_fields}
+    for size in sweep.data_sizes.keys() - sizes:
+        faults.add(f"pipeline {sweep.pipeline!r} has no param {size!r}", (size,))
     noun = f"param of method {method!r}:" if method else "param"
     try:
-        return schema.model_validate({**sweep.data_sizes, **point})
+        return schema.model_validate({**sizes, **point})
     except ValidationError as error:
         faults.found += faults_of(error, schema, faults.file, keys=subspace.keys, noun=noun)
         return None
@@ -232,11 +244,13 @@ def _pick(
     if key not in narrowing:
         return list(known.values())
     names = narrowing[key] if is_sequence(narrowing[key]) else [narrowing[key]]
+    if not names:
+        faults.add("the list is empty", (*subspace.keys, key))
     for name in names:
-        if name not in known:
+        if name not in list(known):
             message = f"{shown(name)} is not among this sweep's {key}: {', '.join(known)}"
             faults.add(message, (*subspace.keys, key), nearest_name(str(name), known))
-    return [known[name] for name in names if name in known]
+    return [item for name, item in known.items() if name in names]
 
 
 def _pick_seeds(
@@ -249,10 +263,10 @@ def _pick_seeds(
         if not 1 <= given <= len(seeds):
             faults.add(f"{given} of {len(seeds)} seeds cannot be taken", keys)
         return seeds[:given]
-    if not is_sequence(given) or not set(given) <= set(seeds):
+    if not is_sequence(given) or not given or not all(seed in seeds for seed in given):
         faults.add(f"not a part of this sweep's seeds {shown(list(seeds))}", keys)
         return ()
-    return list(given)
+    return [seed for seed in seeds if seed in given]
 
 
 def _graphs(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.job import Resources
+from cluster.job import Failure, Resources
 from orchestrator.errors import Fault, InvalidSweepError
 from orchestrator.planning.cost import Timings, cost_keys, makespan_s
 from orchestrator.planning.grid import GridPoint
@@ -61,8 +61,8 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
     estimate: Estimate | None
     """None until a timing of one of these stages is recorded."""
-    skipped: frozenset[str] = field(default_factory=frozenset)
-    """Digests that failed before and are not to be tried again."""
+    skipped: Mapping[str, Failure] = field(default_factory=dict)
+    """Why stages failed before, by digest, that are not to be tried again."""
 
     @property
     def num_unmerged_stages(self) -> int:
@@ -73,6 +73,12 @@ class Plan:
         """Return whether the store already has a trial's result."""
         return trial.result_digest in self.known
 
+    def skipped_for(self, trial: Trial) -> Failure | None:
+        """Return the earlier failure for which a trial is not tried again, or None."""
+        if self.is_known(trial):
+            return None
+        return next((self.skipped[d] for d in trial.stages if d in self.skipped), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -80,8 +86,8 @@ class Setting:
 
     known: frozenset[str] = frozenset()
     """Digests that the store has."""
-    skipped: frozenset[str] = frozenset()
-    """Digests of failed stages that are not to be tried again."""
+    skipped: Mapping[str, Failure] = field(default_factory=dict)
+    """Why stages failed, by digest, that are not to be tried again."""
     timings: Timings = field(default_factory=Timings)
     capacity: Resources = field(default_factory=Resources)
 
@@ -188,13 +194,13 @@ def _needed(
     trials: Sequence[Trial],
     stages: Mapping[str, PlannedStage],
     known: frozenset[str],
-    skipped: frozenset[str],
+    skipped: Mapping[str, Failure],
 ) -> list[str]:
     """Return the digests to compute, inputs first: unknown, and wanted by an unfinished trial."""
     wanted = {
         trial.result_digest
         for trial in trials
-        if trial.result_digest not in known and not skipped.intersection(trial.stages)
+        if trial.result_digest not in known and skipped.keys().isdisjoint(trial.stages)
     }
     for digest in reversed(list(stages)):
         if digest in wanted:

@@ -53,10 +53,11 @@ def subspaces(space: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Su
 
 def repeated_values(axis: Sequence[Any]) -> list[Any]:
     """Return the values of an axis that stand in it more than once; 1 and 1.0 are the same."""
-    seen: set[str] = set()
+    seen: set[Any] = set()
     repeated = []
     for value in axis:
-        key = json.dumps(float(value) if isinstance(value, int) else value, sort_keys=True)
+        is_nested = isinstance(value, Mapping) or is_sequence(value)
+        key = json.dumps(value, sort_keys=True, default=str) if is_nested else value
         if key in seen:
             repeated.append(value)
         seen.add(key)

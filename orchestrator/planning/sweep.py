@@ -14,11 +14,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def _kind(value: Any) -> str:
     """Say which branch of a union a value means, so that a fault is told of that branch only."""
     if isinstance(value, str):
         return "str"
-    if isinstance(value, list | tuple):
+    if _is_list(value):
         return "list"
     return "int" if isinstance(value, int) else "mapping"
 
@@ -83,13 +87,13 @@ class Sweep(_Part):
     seeds: Annotated[
         Annotated[int, Field(ge=1, le=10_000), Tag("int")]
         | Annotated[tuple[_Seed, ...], Tag("list")],
-        Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "int"),
+        Discriminator(lambda value: "list" if _is_list(value) else "int"),
     ] = 1
     """How many seeds (0, 1, ...), or a list of them."""
     space: Annotated[
         Annotated[dict[str, Any], Tag("mapping")]
         | Annotated[tuple[dict[str, Any], ...], Tag("list")],
-        Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "mapping"),
+        Discriminator(lambda value: "list" if _is_list(value) else "mapping"),
     ] = Field(default_factory=dict)
     """The pipeline's params as in scikit-learn's ParameterGrid: lists are axes, scalars are fixed.
     A list of mappings unites their grids; each may narrow `models`, `tasks` or `seeds`."""
@@ -113,6 +117,13 @@ class Sweep(_Part):
     store: str | None = None
     """Where results are kept: a folder, or a URI as `s3://bucket/path`. By default
     `fanflare-store` in the current folder; a relative path in a file starts at that file."""
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _not_a_truth_value(cls, value: Any) -> Any:
+        if any(isinstance(seed, bool) for seed in (value, *(value if _is_list(value) else ()))):
+            raise ValueError("a number of seeds or a list of seeds, not true or false")
+        return value
 
     @field_validator("models", "tasks", "seeds", "space")
     @classmethod

@@ -51,6 +51,8 @@ class SweepFile:
             raise InvalidSweepError([fault], str(path)) from error
         except YAMLError as error:
             raise InvalidSweepError([Fault(message=f"not YAML: {error}")], str(path)) from error
+        except RecursionError as error:
+            raise InvalidSweepError([Fault(message="nested too deep")], str(path)) from error
         lines: dict[KeyPath, int] = {}
         return cls(_plain(tree, (), lines), path, lines)
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from cluster.job import Failure
+from cluster.job import Cause, Failure
 from cluster.store import Store
-from orchestrator.running.redaction import redact
+from orchestrator.running.redaction import redact_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,10 @@ class Journal:
     def append(self, event: Event) -> None:
         """Take in an event; :meth:`flush` makes it last."""
         plain = {key: value for key, value in asdict(event).items() if value}
-        self._pending.append(redact(json.dumps(plain, separators=(",", ":"))))
+        for key in ("failure", "detail"):
+            if key in plain:
+                plain[key] = redact_json(plain[key])
+        self._pending.append(json.dumps(plain, separators=(",", ":")))
 
     def flush(self) -> None:
         """Write the pending events.
@@ -65,7 +68,9 @@ class Journal:
             return
         content = "".join(f"{line}\n" for line in self._pending).encode()
         if self._file is not None:
-            self._file.write(content)
+            rest = memoryview(content)
+            while rest:  # an unbuffered file may take a part only
+                rest = rest[self._file.write(rest) :]
         else:
             self._num_flushes += 1
             name = f"{self._name}-{self._num_flushes:06d}.jsonl"
@@ -95,9 +100,13 @@ def parse_events(content: bytes) -> Iterator[Event]:
             **{
                 **plain,
                 "stages": tuple(plain.get("stages", ())),
-                "failure": Failure(**failure) if failure else None,
+                "failure": _failure(failure) if failure else None,
             }
         )
+
+
+def _failure(plain: Mapping[str, Any]) -> Failure:
+    return Failure(**{**plain, "cause": Cause(plain["cause"])})
 
 
 def _folder(sweep: str) -> str:

@@ -70,7 +70,11 @@ class Driver:
         self._failures: dict[str, Failure] = {}
 
     def record_known(self) -> None:
-        """Hand the trials that need no work to the tracker."""
+        """Hand the trials that need no work to the tracker; note those that are skipped."""
+        for trial in self._plan.trials:
+            if (failure := self._plan.skipped_for(trial)) is not None:
+                self.results[trial.id] = _unfinished(trial, State.FAILED, failure)
+                self.progress.trial_ended(self.results[trial.id], known=False)
         known = [trial for trial in self._plan.trials if self._plan.is_known(trial)]
         for batch in _batched(known, 200):
             digests = {digest for trial in batch for digest in trial.stages}
@@ -217,11 +221,12 @@ class Driver:
             for digest in trial.stages
             if digest not in self._shared and digest not in self._own
         ]
-        for digest, outcome in outcomes_in_store(self._store, missing).items():
-            self._shared[digest] = outcome
+        # What the store has lost behind a stage that it still has is not needed any more.
+        self._shared |= outcomes_in_store(self._store, missing)
         return {
             digest: self._own.pop(digest) if digest in self._own else self._shared[digest]
             for digest in trial.stages
+            if digest in self._own or digest in self._shared
         }
 
     def _trial_ended(self, result: TrialResult, *, known: bool = False) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
+from collections.abc import Iterator
+from typing import Any
 
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL)", re.I)
-_URI_PASSWORD = re.compile(r"(\w+://[^/\s:@]*):[^/\s@]+@")
+_URI_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 _MIN_SECRET_CHARS = 6
 """A shorter value would blot out ordinary words."""
 
@@ -15,15 +16,23 @@ _MIN_SECRET_CHARS = 6
 def redact(text: str) -> str:
     """Return text without passwords in URIs and without the values of secret variables."""
     text = _URI_PASSWORD.sub(r"\1:***@", text)
-    for secret in _secrets():
+    for secret in sorted(_secrets(), key=len, reverse=True):  # one may be part of another
         text = text.replace(secret, "***")
     return text
 
 
-@lru_cache(maxsize=1)
-def _secrets() -> tuple[str, ...]:
-    return tuple(
-        value
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= _MIN_SECRET_CHARS
-    )
+def redact_json(value: Any) -> Any:
+    """Return a JSON value with every text in it redacted; keys and numbers stay."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redact_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_json(item) for item in value]
+    return value
+
+
+def _secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if len(value) >= _MIN_SECRET_CHARS and _SECRET_NAME.search(name):
+            yield value

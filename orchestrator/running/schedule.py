@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from cluster.job import Resources
 from orchestrator.planning.packing import PlannedJob
@@ -77,22 +77,25 @@ class Schedule:
         for digest in finished:
             self._finished.add(digest)
             for job in self._waiting.pop(digest, ()):
+                if job.id not in self._missing:
+                    continue  # dropped, since another stage that it needs has failed
                 self._missing[job.id] -= 1
                 if not self._missing[job.id]:
                     self._push(job)
 
-    def drop(self, failed: str) -> Iterator[PlannedJob]:
-        """Yield and forget the jobs that wait for a failed stage, and those that wait for them."""
-        for job in self._waiting.pop(failed, ()):
-            if self._missing.pop(job.id, None) is None:
-                continue  # another failed stage has dropped it already
-            yield job
-            for digest in job.stages:
-                yield from self.drop(digest)
+    def drop(self, failed: str) -> list[PlannedJob]:
+        """Forget and return the jobs that wait for a failed stage, and those that wait for them."""
+        dropped: list[PlannedJob] = []
+        digests = [failed]
+        for digest in digests:  # grows while it is walked
+            for job in self._waiting.pop(digest, ()):
+                if self._missing.pop(job.id, None) is None:
+                    continue  # another failed stage has dropped it already
+                dropped.append(job)
+                digests += job.stages
+        return dropped
 
     def _push(self, job: PlannedJob) -> None:
-        if job.id not in self._missing:
-            return
         del self._missing[job.id]
         self._num_added += 1
         level_s = self._level_s.get(job.id, job.cost_s)

@@ -6,16 +6,16 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
-from cluster.backend import open_backend
+from cluster.backend import BACKENDS, open_backend
 from cluster.job import Cause, Resources, State, WorkerSpec
 from cluster.machine import local_resources
 from cluster.store import StoreError
 from orchestrator.comparing.report import Report
-from orchestrator.errors import Fault, InvalidSweepError
+from orchestrator.errors import Fault, InvalidSweepError, UnknownNameError
 from orchestrator.planning.plan import Plan
 from orchestrator.running.journal import Event, Journal, read_journal
 from orchestrator.running.loop import Driver
@@ -68,19 +68,25 @@ def run(given: SweepLike, options: RunOptions | None = None, **changes: Any) -> 
     Args:
         given: A sweep, a dict with the keys of a sweep file, or the path of one.
         options: How to run it.
-        changes: Fields of :class:`RunOptions`, where that is handier than `options`.
+        changes: Fields of :class:`RunOptions`, in place of what `options` says.
 
     Raises:
         InvalidSweepError: The sweep, or something it names, has faults; nothing was computed.
         SweepBusyError: Another process is running this sweep.
+        UnknownNameError: There is no such backend.
     """
-    options = options or RunOptions(**changes)
+    options = replace(options or RunOptions(), **changes)
+    if options.backend not in BACKENDS:
+        raise UnknownNameError(
+            f"there is no backend {options.backend!r}; there are {', '.join(BACKENDS)}"
+        )
     workspace = open_sweep(given, options.store)
     with _interruptible():
         uri = _check_places(workspace, options)
         with workspace.lock():
-            _check_input(workspace, options)
-            return _Session(workspace, options, uri).execute()
+            started_at = time.time()
+            _check_input(workspace, options, started_at)
+            return _Session(workspace, options, uri, started_at).execute()
 
 
 def report(given: SweepLike, *, store: str | None = None) -> Report:
@@ -127,14 +133,15 @@ def _check_places(workspace: Workspace, options: RunOptions) -> str | None:
     return uri
 
 
-def _check_input(workspace: Workspace, options: RunOptions) -> None:
+def _check_input(workspace: Workspace, options: RunOptions, started_at: float) -> None:
     """Run the stages that find faults in the user's data, here and now.
 
     Raises:
         InvalidSweepError: With the faults of all models and tasks.
     """
     plan = workspace.plan(fresh=options.fresh, retry_failed=options.retry_failed)
-    worker = Worker(resources=Resources(), store=workspace.store.location)
+    fresh_since = started_at if options.fresh else 0.0
+    worker = Worker(resources=Resources(), store=workspace.store.location, fresh_since=fresh_since)
     faults: list[Fault] = []
     checks = [job.stages[0] for job in plan.jobs if job.checks_input]
     for number, digest in enumerate(checks, start=1):
@@ -166,10 +173,12 @@ def _place_of(workspace: Workspace, name: str, key: str) -> tuple[str | int, ...
 class _Session:
     """The execution of one run, all checks passed."""
 
-    def __init__(self, workspace: Workspace, options: RunOptions, uri: str | None) -> None:
+    def __init__(
+        self, workspace: Workspace, options: RunOptions, uri: str | None, started_at: float
+    ) -> None:
         self._workspace = workspace
         self._options = options
-        self._started_at = time.time()
+        self._started_at = started_at
         self._tracker: Tracker = (
             MlflowTracker(uri, workspace.folder / "mlartifacts") if uri else NullTracker()
         )
@@ -195,6 +204,9 @@ class _Session:
                 self._run_jobs()
         except KeyboardInterrupt:
             state = State.KILLED
+        except BaseException:
+            self._tracker.close()
+            raise
         finally:
             self._workspace.save_timings(self._driver.stage_costs)
         return self._finish(state)

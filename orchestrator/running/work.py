@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -84,12 +84,20 @@ class Worker:
         """Run the stages in order; one that fails takes down only those that need it."""
         digests = {stage.digest for stage in payload}
         digests.update(digest for stage in payload for digest in stage.inputs.values())
-        records = {
-            digest: record
-            for digest, record in self._store.find(digests).items()
-            if record.started_at >= self._fresh_since
-        }
+        try:
+            records = self._find(digests)
+        except StoreError as error:
+            failure = failure_of(error)
+            return [
+                StageOutcome(digest=stage.digest, state=State.FAILED, failure=failure)
+                for stage in payload
+            ]
         return [self._run_stage(stage, records) for stage in payload]
+
+    def _find(self, digests: Iterable[str]) -> dict[str, Record]:
+        with _store_errors():
+            found = self._store.find(digests)
+        return {d: record for d, record in found.items() if record.started_at >= self._fresh_since}
 
     def _run_stage(self, stage: PlannedStage, records: dict[str, Record]) -> StageOutcome:
         if stage.digest in records:
@@ -124,7 +132,7 @@ class Worker:
         try:
             with _captured(log), self._scratch():
                 return self._compute(stage, records, started_at)
-        except Exception as error:  # noqa: BLE001 - the worker's boundary: a failure is data
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is data
             failure = failure_of(error)
             log.write(failure.traceback)
             return failure
@@ -145,7 +153,8 @@ class Worker:
             started_at=started_at,
             duration_s=time.time() - started_at,
         )
-        return self._store.write(record, result.tables, result.arrays)
+        with _store_errors():
+            return self._store.write(record, result.tables, result.arrays)
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[None]:
@@ -161,7 +170,7 @@ class Worker:
             self._store.write_log(digest, started_at, redact(text))
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """Return an exception as data: its cause, one line, and the traceback's text."""
     message = redact(str(error).strip() or type(error).__name__)
     text = redact("".join(traceback.format_exception(error)))
@@ -170,7 +179,7 @@ def failure_of(error: Exception) -> Failure:
     return Failure(_cause(error), f"{type(error).__name__}: {message}", text)
 
 
-def _cause(error: Exception) -> Cause:
+def _cause(error: BaseException) -> Cause:
     if isinstance(error, DivergedError):
         return Cause.DIVERGED
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -189,6 +198,14 @@ def _outcome(record: Record, *, reused: bool = False) -> StageOutcome:
         duration_s=record.duration_s,
         reused=reused,
     )
+
+
+@contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"the store cannot be used: {error}") from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cluster.job import Resources, State
+from cluster.job import Failure, Resources, State
 from cluster.machine import local_resources
 from cluster.store import Store, StoreError
 from orchestrator.errors import Fault, InvalidSweepError, SweepBusyError, UnknownNameError
@@ -73,29 +73,31 @@ class Workspace:
             capacity: What jobs may use; by default this machine.
         """
         known = set() if fresh else self.store.present(self.nodes)
+        failed = {} if retry_failed else self.failed_stages()
         setting = Setting(
             known=frozenset(known),
-            skipped=frozenset() if retry_failed else frozenset(self.failed_stages()),
+            skipped={digest: failed[digest] for digest in failed.keys() - known},
             timings=self.timings(),
             capacity=capacity or local_resources(),
         )
         return make_plan(self.sweep, self.trials, self.nodes, setting)
 
-    def failed_stages(self) -> set[str]:
-        """Return the stages whose last attempt failed."""
-        failed: set[str] = set()
+    def failed_stages(self) -> dict[str, Failure]:
+        """Return why stages failed, by digest, for those whose last attempt did."""
+        failed: dict[str, Failure] = {}
         for event in read_journal(self.store, self.sweep.name):
-            if event.kind == "stage_failed":
-                failed.update(event.stages)
-            elif event.kind in ("job_started", "stage_finished"):
-                failed.difference_update(event.stages)
+            for digest in event.stages:
+                if event.failure is not None:
+                    failed[digest] = event.failure
+                elif event.kind in ("job_started", "stage_finished"):
+                    failed.pop(digest, None)
         return failed
 
     def timings(self) -> Timings:
         """Return the timings recorded in the store; none if there are none, or unreadable."""
         try:
             return Timings.from_json(json.loads(self.store.read_bytes(_TIMINGS)))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, AttributeError):
             return Timings()
 
     def save_timings(self, costs: Sequence[tuple[Sequence[str], float]]) -> None:
@@ -195,7 +197,7 @@ def _sweep_file(given: SweepLike, store: str | None) -> SweepFile:
     location = store or os.environ.get("FANFLARE_STORE", DEFAULT_STORE)
     try:
         copy = json.loads(Store(location).read_bytes(_copy_path(str(given))))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StoreError) as error:
         raise UnknownNameError(
             f"there is no sweep file {str(given)!r}, and no sweep of that name in the store "
             f"{location!r}; name a file, or another store with --store"

@@ -17,7 +17,7 @@ class DataParams(BaseModel):
     train_size: int | None = Field(default=None, ge=1)
     """Training rows; by default all. A smaller subset is part of a larger one."""
     validation_size: int | None = Field(default=None, ge=1)
-    """Validation rows; by default a fifth of the training rows."""
+    """Validation rows; by default a tenth of those left for training."""
     test_size: int | None = Field(default=None, ge=1)
     """Test rows; by default all that the task holds out."""
     max_length: int = Field(default=128, ge=4, le=131_072)

@@ -69,7 +69,7 @@ def train(
         [dict(group) for group in learner.groups],
         lr=params["learning_rate"],
         weight_decay=params["weight_decay"],
-        fused=train_set.labels.is_cuda or None,
+        fused=True,
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, num_steps, params)

@@ -1,7 +1,6 @@
 """One contract over every kind of store, and what holds on a local disk only."""
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -20,30 +19,8 @@ from hypothesis.extra import numpy as hnp
 
 from cluster import store as store_module
 from cluster.store import Record, Store, StoreError
-from tests.servers import free_port
 
 REPOSITORY = Path(__file__).parents[2]
-BUCKET = "toys"
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint():
-    """A small S3 server on loopback."""
-    moto = pytest.importorskip("moto.server", reason="the S3 store needs moto[s3,server]")
-    boto3 = pytest.importorskip("boto3")
-    port = free_port()
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="toy",
-        aws_secret_access_key="toy-secret",
-    )
-    client.create_bucket(Bucket=BUCKET)
-    yield f"127.0.0.1:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "file URI", "S3"])
@@ -53,11 +30,7 @@ def location(request, tmp_path):
         return str(tmp_path / "a store")
     if request.param == "file URI":
         return (tmp_path / "store").as_uri()
-    endpoint = request.getfixturevalue("s3_endpoint")
-    return (
-        f"s3://toy:toy-secret@{BUCKET}/{uuid.uuid4().hex}"
-        f"?scheme=http&endpoint_override={endpoint}&region=us-east-1"
-    )
+    return request.getfixturevalue("s3_location")
 
 
 @pytest.fixture
@@ -235,7 +208,7 @@ def assert_whole(store, found):
 
 
 def test_two_writers_of_one_artifact_at_once_leave_a_whole_one(location, store):
-    writers = [start_writer(location, number, 25) for number in (1, 2)]
+    writers = [start_writer(location, number, 12) for number in (1, 2)]
     try:
         deadline = time.monotonic() + 60
         num_seen = 0
@@ -254,18 +227,18 @@ def test_two_writers_of_one_artifact_at_once_leave_a_whole_one(location, store):
 
 def test_a_writer_that_is_killed_leaves_a_whole_artifact_or_none(tmp_path):
     num_killed = 0
-    for turn in range(6):
+    for turn in range(4):
         store = Store(str(tmp_path / str(turn)))
         writer = start_writer(store.location, 1, 100_000)
         assert writer.stdout.readline() == "ready\n"
-        time.sleep(0.004 * turn)
+        time.sleep(0.006 * turn)
         writer.send_signal(signal.SIGKILL)
         num_killed += writer.wait(10) == -signal.SIGKILL
         for found in store.find([digest()]).values():
             assert_whole(store, found)
         store.write(record(value={"writer": 1}))
         assert store.find([digest()])[digest()].value == {"writer": 1}
-    assert num_killed == 6
+    assert num_killed == 4
 
 
 def test_what_a_killed_writer_left_of_a_log_is_not_a_log(tmp_path):
@@ -275,21 +248,6 @@ def test_what_a_killed_writer_left_of_a_log_is_not_a_log(tmp_path):
     (whole,) = folder.iterdir()
     (folder / f"{whole.name}.{uuid.uuid4().hex}.part").write_text("wh")
     assert store.read_logs(digest()) == ["whole"]
-
-
-@pytest.fixture
-def read_only(tmp_path):
-    """A folder into which even root cannot write."""
-    if os.geteuid() == 0:
-        pytest.skip("root writes everywhere")
-    tmp_path.chmod(0o500)
-    yield tmp_path
-    tmp_path.chmod(0o700)
-
-
-def test_a_folder_without_rights_is_told(read_only):
-    with pytest.raises(StoreError, match="not writable"):
-        Store(str(read_only / "store")).check()
 
 
 def test_a_file_in_the_place_of_the_store_is_told(tmp_path):
@@ -304,33 +262,22 @@ def test_a_location_that_is_no_store_is_told(location):
         Store(location)
 
 
-def test_a_server_that_is_not_there_is_told():
-    options = f"scheme=http&endpoint_override=127.0.0.1:{free_port()}&region=us-east-1"
-    options += "&connect_timeout=1&request_timeout=1"
-    try:
-        store = Store(f"s3://toy:toy-secret@{BUCKET}/x?{options}")
-    except StoreError as error:
-        pytest.skip(f"this pyarrow cannot bound its patience: {error}")
+def test_a_message_about_a_location_shows_no_password():
     with pytest.raises(StoreError) as caught:
-        store.check()
-    assert "toy-secret" not in str(caught.value)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one MiB."""
-    mount, unmount = shutil.which("mount"), shutil.which("umount")
-    if os.geteuid() != 0 or not mount or not unmount:
-        pytest.skip("only root can mount a small disk")
-    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
-    if subprocess.run(command, capture_output=True, timeout=20, check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    yield tmp_path
-    subprocess.run([unmount, "-l", str(tmp_path)], timeout=20, check=True)
+        Store("s3://toy:toy@secret@bucket/x?no_such_option=1")
+    assert "no_such_option" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_disk_that_is_nearly_full_is_told_before_anything_runs(small_disk):
     with pytest.raises(StoreError, match="is full: 1 MiB free"):
+        Store(str(small_disk)).check()
+
+
+def test_a_disk_without_rights_is_told(small_disk):
+    remount = [shutil.which("mount"), "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True, capture_output=True, timeout=20)
+    with pytest.raises(StoreError, match="not writable"):
         Store(str(small_disk)).check()
 
 
