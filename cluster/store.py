@@ -87,12 +87,17 @@ class StoredArtifact:
         Raises:
             StoreError: The artifact has no such array, or its file is damaged.
         """
-        if name not in self._arrays:
+        if name not in self.arrays:
             raise StoreError(f"artifact {self.record.digest[:12]} has no array {name!r}")
-        return self._arrays[name]
+        return self.arrays[name]
 
     @cached_property
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
         from safetensors import SafetensorError  # noqa: PLC0415 - numpy is not needed to plan
         from safetensors.numpy import load  # noqa: PLC0415
 
@@ -225,6 +230,16 @@ class Store:
         done = Record(**{**asdict(record), "attempt": attempt, "files": files})
         self.write_bytes(_record_path(record.digest), _to_json(asdict(done)))
         return done
+
+    def remove(self, digest: str) -> None:
+        """Remove an artifact, its record first, so that nobody finds half of it."""
+        record = self._path(_record_path(digest))
+        if self._fs.get_file_info(record).type == fs.FileType.File:
+            self._fs.delete_file(record)
+        folder = self._path(_artifact_path(digest))
+        if self._fs.get_file_info(folder).type == fs.FileType.Directory:
+            self._fs.delete_dir(folder)
+        self._folders = {kept for kept in self._folders if not kept.startswith(folder)}
 
     def open_file(self, digest: str, attempt: str, name: str) -> Any:
         """Open one file of an artifact for random access.

@@ -37,8 +37,6 @@ COLUMNS = (
     "validation/accuracy_std",
     "test/accuracy_mean",
     "test/n",
-    "learning_rate",
-    "epochs",
 )
 HIDDEN_COLUMNS = ("Dataset", "Source", "Models")
 
@@ -89,7 +87,7 @@ def picture_of_terminal(browser: Browser, store: Path) -> None:
     for line in [command, *frame, "", "...", "", *end[: _last(end) + 1]]:
         console.print(Text.from_ansi(line), soft_wrap=True)
     svg = console.export_svg(title="fanflare")
-    page = browser.new_page(viewport={"width": 1000, "height": 1000}, device_scale_factor=1.5)
+    page = browser.new_page(viewport={"width": 1000, "height": 1000}, device_scale_factor=1)
     page.set_content(f"<body style='margin:0'>{svg}</body>")
     page.locator("svg").first.screenshot(path=IMAGES / "terminal.png", omit_background=True)
     page.close()

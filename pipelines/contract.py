@@ -178,6 +178,19 @@ class Artifact(Protocol):
         """Return an array; treat it as read-only."""
 
 
+class Checkpoint(Protocol):
+    """Where a stage that takes long keeps how far it has come, so that another attempt goes on."""
+
+    def is_due(self) -> bool:
+        """Return whether it is time to save: often enough for a crash, seldom enough for speed."""
+
+    def save(self, arrays: Mapping[str, np.ndarray], value: Mapping[str, Json]) -> None:
+        """Keep a state in place of the last one."""
+
+    def load(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Json]] | None:
+        """Return the state that an earlier attempt saved last, or None."""
+
+
 class Context(Protocol):
     """What the worker offers to a stage."""
 
@@ -187,6 +200,9 @@ class Context(Protocol):
     """`cpu`, or torch's name of the accelerator given to this worker."""
     scratch: Path
     """An empty local folder, removed after the call."""
+
+    def checkpoint(self, member: int) -> Checkpoint:
+        """Return the checkpoint of a member of the call, by its position."""
 
     def cached(self, key: str, load: Callable[[], Any]) -> Any:
         """Return `load()`, kept in this process for later stages; the least used goes first."""

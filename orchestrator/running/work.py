@@ -23,8 +23,9 @@ from typing import Any
 from cluster.job import Cause, Failure, Resources, State
 from cluster.store import Record, Store, StoredArtifact, StoreError
 from orchestrator.planning.plan import PlannedStage
+from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
-from pipelines.contract import DivergedError, InputError, StageFunction, load_object
+from pipelines.contract import Checkpoint, DivergedError, InputError, StageFunction, load_object
 
 MAX_CACHED_OBJECTS = 16
 """Models and data sets that a warm worker keeps: a few of each, not a whole sweep's."""
@@ -54,6 +55,7 @@ class WorkerContext:
         self.num_cpus = max(1, int(resources.num_cpus))
         self.device = "cuda" if resources.num_gpus else "cpu"
         self.scratch = Path()
+        self.checkpoint: Callable[[int], Checkpoint]
         self._cache: OrderedDict[str, Any] = OrderedDict()
 
     def cached(self, key: str, load: Callable[[], Any]) -> Any:
@@ -145,6 +147,8 @@ class Worker:
             role: self._context.cached(digest, partial(self._store.open, records[digest]))
             for role, digest in stage.inputs.items()
         }
+        checkpoint = StoreCheckpoint(self._store, stage.digest, 0, self._fresh_since)
+        self._context.checkpoint = lambda _: checkpoint
         (result,) = function(self._context, [stage.params], inputs, stage.sources)
         record = Record(
             digest=stage.digest,
@@ -154,7 +158,9 @@ class Worker:
             duration_s=time.time() - started_at,
         )
         with _store_errors():
-            return self._store.write(record, result.tables, result.arrays)
+            written = self._store.write(record, result.tables, result.arrays)
+            checkpoint.clear()
+        return written
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The pipeline `transfer`: which stages one trial is made of; imports no torch.
 
-load ---> tokenize ---> encode ---> probe ---> evaluate
-inspect -^         `--------------> full  ---^
+load ----> tokenize ---> encode ---> probe -----> evaluate
+inspect -^         `---------------> finetune --^
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ ENCODE = Stage(
 PROBE = Stage(
     name="transfer/probe",
     version=1,
-    function="pipelines.transfer.methods:probe",
+    function="pipelines.transfer.probing:probe",
     typical_s=0.5,
 )
-FULL = Stage(
-    name="transfer/full",
+FINETUNE = Stage(
+    name="transfer/finetune",
     version=1,
-    function="pipelines.transfer.methods:full",
+    function="pipelines.transfer.finetuning:finetune",
     typical_s=60.0,
 )
 EVALUATE = Stage(
@@ -98,8 +98,6 @@ class TransferPipeline:
         """Return the evaluation node of a trial's graph."""
         params = trial.params.model_dump(mode="json")
         data = {name: params.pop(name) for name in DataParams.model_fields}
-        method = params.pop("method")
-        pooling = params["pooling"]
         max_length = data.pop("max_length")
         sources: dict[str, Any] = {"model": trial.model}
         loaded = Node(stage=LOAD, params=data, sources={"task": trial.task})
@@ -110,7 +108,8 @@ class TransferPipeline:
             sources=sources,
             inputs={"examples": loaded, "model": inspected},
         )
-        if method == "probe":
+        if params["method"] == "probe":
+            del params["method"]
             features = Node(
                 stage=ENCODE,
                 params={"pooling": params.pop("pooling")},
@@ -124,8 +123,8 @@ class TransferPipeline:
             )
         else:
             trained = Node(
-                stage=FULL,
-                params={**params, "pooling": pooling, "seed": trial.seed},
+                stage=FINETUNE,
+                params={**params, "seed": trial.seed},
                 sources=sources,
                 inputs={"tokens": tokens},
             )

@@ -41,6 +41,9 @@ class TrainingParams(DataParams):
     """Part of all steps over which the learning rate rises from zero."""
     max_grad_norm: float = Field(default=1.0, ge=0)
     """The gradient is scaled down to this norm; 0 leaves it."""
+    patience: int | None = Field(default=None, ge=1)
+    """Training stops after so many epochs without a better validation loss, and keeps the weights
+    of the best one; by default it goes on to the end."""
 
 
 class ProbeParams(TrainingParams):
@@ -56,11 +59,9 @@ class ProbeParams(TrainingParams):
     """Passes over the training rows."""
 
 
-class FullParams(TrainingParams):
-    """Every weight of the model is trained, together with a new linear head."""
+class FinetuningParams(TrainingParams):
+    """What the methods take that train weights of the model itself."""
 
-    method: Literal["full"] = "full"
-    """The transfer method."""
     pooling: Literal["mean", "cls", "max"] = "mean"
     """How the last layer's token features become one vector."""
     learning_rate: float = Field(default=5e-5, gt=0)
@@ -71,10 +72,59 @@ class FullParams(TrainingParams):
     """Passes over the training rows."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     """Part of all steps over which the learning rate rises from zero."""
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    """Batches whose gradients are added up for one optimizer step."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; `auto` is bf16 on an accelerator that has it, else fp32."""
+
+
+class FullParams(FinetuningParams):
+    """Every weight of the model is trained, together with a new linear head."""
+
+    method: Literal["full"] = "full"
+    """The transfer method."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """The learning rate of each layer is that of the layer above times this."""
+
+
+class PartialParams(FinetuningParams):
+    """The lowest layers stay frozen, the rest is trained: mid-level extraction."""
+
+    method: Literal["partial"] = "partial"
+    """The transfer method."""
+    frozen_layers: float = Field(default=0.5, ge=0)
+    """Layers that stay frozen with all below them: a count, or a fraction below 1."""
+
+
+class ScratchParams(FinetuningParams):
+    """The same architecture with fresh weights: shows what pre-training gave."""
+
+    method: Literal["scratch"] = "scratch"
+    """The transfer method."""
+
+
+class LoraParams(FinetuningParams):
+    """Low-rank adapters in the frozen model are trained, together with a new linear head."""
+
+    method: Literal["lora"] = "lora"
+    """The transfer method."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """AdamW's step size at the top of the schedule."""
+    rank: int = Field(default=8, ge=1)
+    """The rank of the adapters."""
+    alpha: float = Field(default=16, gt=0)
+    """The adapters' output is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the adapters."""
+    target_modules: Literal["attention", "all-linear"] = "attention"
+    """Which linear maps of the layers are adapted."""
 
 
 METHODS: dict[str, type[TrainingParams]] = {
     "probe": ProbeParams,
+    "partial": PartialParams,
     "full": FullParams,
+    "lora": LoraParams,
+    "scratch": ScratchParams,
 }
 """The transfer methods by name."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from pipelines.contract import DivergedError
+from pipelines.contract import Checkpoint, DivergedError
 from pipelines.seeding import stream_seed
+
+NUM_LOSS_POINTS = 20
+"""Points of the training loss on a curve: enough to see its shape, few enough to keep for
+thousands of trials."""
 
 Rows = npt.NDArray[np.int64]
 """Numbers of rows in a split, `(batch,)`."""
@@ -46,65 +51,213 @@ class Learner:
     """Holds every weight; switched between training and evaluation."""
     groups: Sequence[Mapping[str, Any]]
     """AdamW's groups: `params`, and `lr` where it is not the trial's learning rate."""
+    precision: torch.dtype = torch.float32
+    """`bfloat16` runs the forward pass in mixed precision."""
+
+    def outputs(self, batch: Any) -> Tensor:
+        """Return `(batch, outputs)` in single precision."""
+        with self._autocast():
+            return self.forward(batch).float()
+
+    def trainable(self) -> dict[str, Tensor]:
+        """Return the weights that training changes, and all buffers, by name."""
+        weights = {name: w for name, w in self.module.named_parameters() if w.requires_grad}
+        return weights | dict(self.module.named_buffers())
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision is torch.float32:
+            return nullcontext()
+        device = next(self.module.parameters()).device.type
+        return torch.autocast(device, dtype=self.precision)
+
+
+@dataclass
+class _Position:
+    """Where training stands; with weights, optimizer and random streams it is all there is."""
+
+    step: int = 0
+    """Optimizer steps taken."""
+    epoch: int = 0
+    """Epochs finished."""
+    batch: int = 0
+    """Batches of the running epoch that are done."""
+    loss_sum: float = 0.0
+    """Training loss since the last point of the curve, summed over rows."""
+    loss_rows: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_epoch: int = 0
 
 
 def train(
-    learner: Learner, train_set: Examples, validation_set: Examples, params: Mapping[str, Any]
+    learner: Learner,
+    train_set: Examples,
+    validation_set: Examples,
+    params: Mapping[str, Any],
+    checkpoint: Checkpoint | None = None,
 ) -> list[dict[str, Any]]:
-    """Train and return the curve, a point an epoch.
+    """Train and return the curve.
 
     Args:
         learner: What to train; its weights are changed in place.
         train_set: The rows to learn from.
-        validation_set: The rows whose loss the curve shows.
+        validation_set: The rows whose loss the curve shows, and by which training stops early.
         params: The fields of `TrainingParams`, and `seed`.
+        checkpoint: Where to go on from, and where to save; training that was cut goes on to
+            the same weights, bit for bit on a CPU.
+
+    Returns:
+        Points `{"step", "train_loss"}` and, for each epoch, `{"step", "epoch",
+        "validation_loss"}`. With `patience` the weights of the best epoch are left in place.
 
     Raises:
         DivergedError: The loss is no longer finite.
     """
-    batch_size = params["batch_size"]
-    num_batches = math.ceil(len(train_set) / batch_size)
-    num_steps = params["epochs"] * num_batches
-    optimizer = torch.optim.AdamW(
-        [dict(group) for group in learner.groups],
-        lr=params["learning_rate"],
-        weight_decay=params["weight_decay"],
-        fused=True,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, num_steps, params)
-    )
-    weights = [weight for group in learner.groups for weight in group["params"]]
-    order = np.random.default_rng(stream_seed(params["seed"], "order"))
-    torch.manual_seed(stream_seed(params["seed"], "dropout"))
-    curve = []
-    for epoch in range(1, params["epochs"] + 1):
-        learner.module.train()
-        permutation = order.permutation(len(train_set))
-        total_loss = torch.zeros((), device=train_set.labels.device)
-        for start in range(0, len(train_set), batch_size):
-            rows = permutation[start : start + batch_size]
-            loss = loss_of(learner.forward(train_set.batch(rows)), train_set.labels[rows])
-            loss.backward()  # type: ignore[no-untyped-call]
-            if params["max_grad_norm"]:
-                nn.utils.clip_grad_norm_(weights, params["max_grad_norm"])
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad(set_to_none=True)
-            total_loss += loss.detach() * len(rows)
-        train_loss = float(total_loss) / len(train_set)
-        if not math.isfinite(train_loss):
-            raise DivergedError(f"the training loss is {train_loss} in epoch {epoch}")
-        outputs = predict(learner, validation_set)
-        curve.append(
-            {
-                "step": epoch * num_batches,
-                "epoch": epoch,
-                "train_loss": train_loss,
-                "validation_loss": float(loss_of(outputs, validation_set.labels)),
-            }
+    run = _Training(learner, train_set, validation_set, params)
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        run.restore(*saved)
+    while not run.is_done():
+        run.epoch(checkpoint)
+    run.keep_best()
+    return run.at.curve
+
+
+class _Training:
+    """One training, from its first step or from a checkpoint to its last."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        train_set: Examples,
+        validation_set: Examples,
+        params: Mapping[str, Any],
+    ) -> None:
+        self._learner = learner
+        self._train_set = train_set
+        self._validation_set = validation_set
+        self._params = params
+        self._accumulated = params.get("gradient_accumulation_steps", 1)
+        self._num_batches = math.ceil(len(train_set) / params["batch_size"])
+        self._steps_per_epoch = math.ceil(self._num_batches / self._accumulated)
+        self._num_steps = params["epochs"] * self._steps_per_epoch
+        self._point_every = math.ceil(self._num_steps / NUM_LOSS_POINTS)
+        self._optimizer = torch.optim.AdamW(
+            [dict(group) for group in learner.groups],
+            lr=params["learning_rate"],
+            weight_decay=params["weight_decay"],
+            fused=True,
         )
-    return curve
+        for group in self._optimizer.param_groups:
+            group["full_lr"] = group["lr"]
+        self._weights = [weight for group in learner.groups for weight in group["params"]]
+        self._order = np.random.default_rng(stream_seed(params["seed"], "order"))
+        self._order_state = self._order.bit_generator.state
+        self._best: dict[str, Tensor] = {}
+        self.at = _Position()
+        torch.manual_seed(stream_seed(params["seed"], "dropout"))
+
+    def is_done(self) -> bool:
+        """Return whether all epochs are over, or the best one is too long ago."""
+        patience = self._params.get("patience")
+        waited = self.at.epoch - self.at.best_epoch
+        return self.at.epoch >= self._params["epochs"] or (
+            patience is not None and waited >= patience
+        )
+
+    def epoch(self, checkpoint: Checkpoint | None) -> None:
+        """Train the rest of the running epoch, then look at the validation rows."""
+        self._learner.module.train()
+        self._order_state = self._order.bit_generator.state
+        permutation = self._order.permutation(len(self._train_set))
+        batch_size = self._params["batch_size"]
+        while self.at.batch < self._num_batches:
+            group = range(self.at.batch, min(self.at.batch + self._accumulated, self._num_batches))
+            batches = [permutation[i * batch_size : (i + 1) * batch_size] for i in group]
+            self._step(batches)
+            self.at.batch = group.stop
+            if checkpoint is not None and checkpoint.is_due():
+                checkpoint.save(*self.snapshot())
+        self.at.batch = 0
+        self.at.epoch += 1
+        self._validate()
+
+    def _step(self, batches: Sequence[Rows]) -> None:
+        """Take one optimizer step on the mean loss over the rows of all batches."""
+        factor = learning_rate_factor(self.at.step, self._num_steps, self._params)
+        for group in self._optimizer.param_groups:
+            group["lr"] = factor * group["full_lr"]
+        num_rows = sum(len(rows) for rows in batches)
+        for rows in batches:
+            outputs = self._learner.outputs(self._train_set.batch(rows))
+            loss = loss_of(outputs, self._train_set.labels[rows]) * (len(rows) / num_rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.at.loss_sum += float(loss.detach()) * num_rows
+        if not math.isfinite(self.at.loss_sum):
+            where = f"step {self.at.step + 1}, epoch {self.at.epoch + 1}"
+            raise DivergedError(f"the training loss is not finite any more in {where}")
+        if self._params["max_grad_norm"]:
+            nn.utils.clip_grad_norm_(self._weights, self._params["max_grad_norm"])
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.at.step += 1
+        self.at.loss_rows += num_rows
+        if self.at.step % self._point_every == 0 or self.at.step == self._num_steps:
+            train_loss = self.at.loss_sum / self.at.loss_rows
+            self.at.curve.append({"step": self.at.step, "train_loss": train_loss})
+            self.at.loss_sum, self.at.loss_rows = 0.0, 0
+
+    def _validate(self) -> None:
+        outputs = predict(self._learner, self._validation_set)
+        loss = float(loss_of(outputs, self._validation_set.labels))
+        self.at.curve.append(
+            {"step": self.at.step, "epoch": self.at.epoch, "validation_loss": loss}
+        )
+        if loss < self.at.best_loss:
+            self.at.best_loss, self.at.best_epoch = loss, self.at.epoch
+            if self._params.get("patience") is not None:
+                self._best = {n: w.detach().clone() for n, w in self._learner.trainable().items()}
+
+    def keep_best(self) -> None:
+        """Put the weights of the best epoch in place, where training may stop early."""
+        with torch.no_grad():
+            for name, weight in self._learner.trainable().items():
+                if name in self._best:
+                    weight.copy_(self._best[name])
+
+    def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return everything from which training can go on: arrays, and plain data."""
+        state = self._optimizer.state_dict()["state"]
+        tensors = {f"weight/{n}": w for n, w in self._learner.trainable().items()}
+        tensors |= {f"best/{n}": w for n, w in self._best.items()}
+        tensors |= {
+            f"optimizer/{index}/{name}": value
+            for index, values in state.items()
+            for name, value in values.items()
+        }
+        tensors["random"] = torch.get_rng_state()
+        arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+        return arrays, {"at": vars(self.at), "order": self._order_state}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], value: Mapping[str, Any]) -> None:
+        """Go back to where a snapshot was taken."""
+        trainable = self._learner.trainable()
+        state: dict[int, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for key, array in arrays.items():
+                kind, _, name = key.partition("/")
+                tensor = torch.from_numpy(np.array(array))
+                if kind == "weight":
+                    trainable[name].copy_(tensor)
+                elif kind == "best":
+                    self._best[name] = tensor.to(trainable[name].device)
+                elif kind == "optimizer":
+                    index, _, part = name.partition("/")
+                    state.setdefault(int(index), {})[part] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        torch.set_rng_state(torch.from_numpy(np.array(arrays["random"])))
+        self._order.bit_generator.state = value["order"]
+        self.at = _Position(**value["at"])
 
 
 def learning_rate_factor(step: int, num_steps: int, params: Mapping[str, Any]) -> float:
@@ -141,7 +294,7 @@ def predict(learner: Learner, examples: Examples) -> Tensor:
     learner.module.eval()
     outputs: Tensor | None = None
     for rows in examples.in_order():
-        batch = learner.forward(examples.batch(rows))
+        batch = learner.outputs(examples.batch(rows))
         if outputs is None:
             outputs = batch.new_empty((len(examples), batch.shape[1]))
         outputs[torch.as_tensor(rows, device=outputs.device)] = batch

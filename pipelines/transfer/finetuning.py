@@ -1,0 +1,175 @@
+"""The methods that train weights of the model itself: what each of them leaves free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.seeding import stream_seed
+from pipelines.sources import Model, fetch
+from pipelines.transfer.anatomy import depth_of_weights, freeze_below, linear_layers
+from pipelines.transfer.backbone import TokenBatches, pool, trainable_copy, use_threads
+from pipelines.transfer.examples import (
+    LabelScale,
+    TokenExamples,
+    new_head,
+    num_outputs,
+    prediction_table,
+)
+from pipelines.transfer.tokenization import SPLITS
+from pipelines.transfer.training import Learner, predict, train
+
+
+def finetune(
+    context: Context,
+    members: Sequence[Member],
+    inputs: Mapping[str, Artifact],
+    sources: Mapping[str, Any],
+) -> list[StageResult]:
+    """Train what the member's method leaves free of the model, and a new linear head."""
+    use_threads(context)
+    tokens = inputs["tokens"]
+    tables = {split: tokens.table(split) for split in SPLITS}
+    truth = {s: (t["row"].to_numpy(), t["label"].to_numpy()) for s, t in tables.items()}
+    labels = tokens.value["labels"]
+    scale = LabelScale(truth["train"][1], is_regression=labels is None)
+    sets = {
+        split: TokenExamples(
+            TokenBatches(table, tokens.value["pad_id"], context.device),
+            scale.to_targets(truth[split][1], context.device),
+        )
+        for split, table in tables.items()
+    }
+    results = []
+    for index, member in enumerate(members):
+        learner = new_learner(context, sources["model"], member, num_outputs(labels))
+        checkpoint = context.checkpoint(index)
+        curve = train(learner, sets["train"], sets["validation"], member, checkpoint)
+        outputs = {split: predict(learner, sets[split]) for split in ("validation", "test")}
+        results.append(
+            StageResult(
+                value={"labels": labels, "curve": curve, **_weight_counts(learner.module)},
+                tables={"predictions": prediction_table(outputs, truth, scale)},
+            )
+        )
+    return results
+
+
+def new_learner(context: Context, model: Model, member: Member, outputs: int) -> Learner:
+    """Return the model with a new head, those weights free that the member's method trains."""
+    backbone = BACKBONES[member["method"]](context, model, member)
+    config: Any = backbone.config
+    head = new_head(_width(config), outputs, member["seed"]).to(context.device)
+    dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.1))
+
+    def forward(batch: dict[str, Tensor]) -> Tensor:
+        hidden = backbone(**batch).last_hidden_state  # (batch, length, width)
+        pooled = pool(hidden, batch["attention_mask"], member["pooling"])  # (batch, width)
+        return cast(Tensor, head(dropout(pooled)))
+
+    return Learner(
+        forward=forward,
+        module=nn.ModuleDict({"backbone": backbone, "dropout": dropout, "head": head}),
+        groups=[*_backbone_groups(backbone, member), _head_group(head, member)],
+        precision=_precision(member["precision"], context.device),
+    )
+
+
+def _full(context: Context, model: Model, member: Member) -> nn.Module:
+    """Return the model, every weight free."""
+    del member
+    return trainable_copy(context, model)
+
+
+def _partial(context: Context, model: Model, member: Member) -> nn.Module:
+    """Return the model, its lowest layers frozen."""
+    backbone = trainable_copy(context, model)
+    freeze_below(backbone, member["frozen_layers"])
+    return backbone
+
+
+def _scratch(context: Context, model: Model, member: Member) -> nn.Module:
+    """Return the same architecture with fresh weights, drawn from the seed."""
+    config = AutoConfig.from_pretrained(fetch(model.source), local_files_only=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(member["seed"], "scratch"))
+        backbone = AutoModel.from_config(config, attn_implementation="sdpa")
+    return cast(nn.Module, backbone.to(context.device))
+
+
+def _lora(context: Context, model: Model, member: Member) -> nn.Module:
+    """Return the frozen model with free low-rank adapters.
+
+    Source: E. J. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - takes seconds
+
+    backbone = trainable_copy(context, model)
+    targets = linear_layers(backbone, attention_only=member["target_modules"] == "attention")
+    config = LoraConfig(
+        r=member["rank"],
+        lora_alpha=member["alpha"],
+        lora_dropout=member["dropout"],
+        target_modules=targets,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(member["seed"], "lora"))
+        return inject_adapter_in_model(config, backbone)
+
+
+BACKBONES: dict[str, Callable[[Context, Model, Member], nn.Module]] = {
+    "full": _full,
+    "partial": _partial,
+    "scratch": _scratch,
+    "lora": _lora,
+}
+"""By method: how the model is made, with `requires_grad` where it is trained."""
+
+
+def _backbone_groups(backbone: nn.Module, member: Member) -> list[dict[str, Any]]:
+    """Return AdamW's groups of the free weights; a layer's rate falls with its depth.
+
+    Source: J. Howard and S. Ruder, Universal Language Model Fine-tuning, 2018 (discriminative
+    fine-tuning).
+    """
+    free = {name: weight for name, weight in backbone.named_parameters() if weight.requires_grad}
+    decay = member.get("layer_decay", 1.0)
+    if decay == 1.0:
+        return [{"params": list(free.values())}] if free else []
+    depths, top = depth_of_weights(backbone)
+    groups: dict[int, list[Tensor]] = {}
+    for name, weight in free.items():
+        groups.setdefault(depths[name], []).append(weight)
+    return [
+        {"params": weights, "lr": member["learning_rate"] * decay ** (top - depth)}
+        for depth, weights in sorted(groups.items())
+    ]
+
+
+def _head_group(head: nn.Module, member: Member) -> dict[str, Any]:
+    rate = member["head_learning_rate"] or member["learning_rate"]
+    return {"params": list(head.parameters()), "lr": rate}
+
+
+def _precision(wanted: str, device: str) -> torch.dtype:
+    if wanted == "auto":
+        wanted = "bf16" if device != "cpu" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if wanted == "bf16" else torch.float32
+
+
+def _width(config: Any) -> int:
+    sizes = getattr(config, "hidden_sizes", None)  # a pyramid, as ResNet is
+    return int(sizes[-1] if sizes else config.hidden_size)
+
+
+def _weight_counts(module: nn.Module) -> dict[str, int]:
+    weights = list(module.parameters())
+    return {
+        "num_weights": sum(weight.numel() for weight in weights),
+        "num_trained_weights": sum(weight.numel() for weight in weights if weight.requires_grad),
+    }

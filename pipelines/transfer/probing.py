@@ -1,0 +1,66 @@
+"""The method `probe`: a linear head on the features of the frozen model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.transfer.backbone import use_threads
+from pipelines.transfer.examples import (
+    FeatureExamples,
+    LabelScale,
+    new_head,
+    num_outputs,
+    prediction_table,
+)
+from pipelines.transfer.tokenization import SPLITS
+from pipelines.transfer.training import Learner, predict, train
+
+
+def probe(
+    context: Context,
+    members: Sequence[Member],
+    inputs: Mapping[str, Artifact],
+    sources: Mapping[str, Any],
+) -> list[StageResult]:
+    """Train a linear head on frozen features."""
+    use_threads(context)
+    source = inputs["features"]
+    arrays = {
+        split: {part: source.array(f"{split}/{part}") for part in ("features", "labels", "rows")}
+        for split in SPLITS
+    }
+    labels = source.value["labels"]
+    scale = LabelScale(arrays["train"]["labels"], is_regression=labels is None)
+    sets = {
+        split: FeatureExamples(
+            torch.tensor(part["features"], device=context.device),
+            scale.to_targets(part["labels"], context.device),
+        )
+        for split, part in arrays.items()
+    }
+    results = []
+    for member in members:
+        width = sets["train"].features.shape[1]
+        head = new_head(width, num_outputs(labels), member["seed"]).to(context.device)
+        learner = Learner(forward=head, module=head, groups=[{"params": list(head.parameters())}])
+        curve = train(learner, sets["train"], sets["validation"], member)
+        results.append(
+            StageResult(
+                value={"labels": labels, "curve": curve},
+                tables={
+                    "predictions": prediction_table(
+                        {s: predict(learner, sets[s]) for s in SPLITS},
+                        {s: (arrays[s]["rows"], arrays[s]["labels"]) for s in SPLITS},
+                        scale,
+                    )
+                },
+                arrays={
+                    name: weight.numpy(force=True) for name, weight in head.state_dict().items()
+                },
+            )
+        )
+    return results

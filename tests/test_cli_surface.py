@@ -1,0 +1,55 @@
+"""Freezes the verbs and options: whoever changes one changes this list, and the README."""
+
+import typer.main
+
+from orchestrator.cli.app import app
+
+SURFACE = {
+    "": ["--help", "--install-completion", "--show-completion", "--version", "-h"],
+    "plan": ["--help", "--json", "--store", "-h", "SWEEP"],
+    "run": [
+        "--backend",
+        "--fresh",
+        "--help",
+        "--json",
+        "--no-retry-failed",
+        "--retry-failed",
+        "--store",
+        "--tracking-uri",
+        "-h",
+        "SWEEP",
+    ],
+    "status": ["--help", "--json", "--store", "-h", "SWEEP"],
+    "logs": ["--help", "--store", "--sweep", "-h", "TRIAL"],
+    "report": ["--help", "--json", "--store", "-h", "SWEEP"],
+    "ui": ["--help", "--port", "--store", "--tracking-uri", "-h", "SWEEP"],
+    "catalog": ["--help", "--json", "-h"],
+    "schema": ["--help", "-h"],
+    "doctor": ["--help", "--json", "--store", "-h"],
+}
+
+
+def surface():
+    """Return what each verb takes, as a user writes it."""
+    group = typer.main.get_command(app)
+    verbs = {"": group, **group.commands}
+    return {name: sorted(_words(verb)) for name, verb in verbs.items()}
+
+
+def _words(verb):
+    context = verb.make_context("fanflare", ["--help"], resilient_parsing=True)
+    for param in verb.get_params(context):
+        is_argument = param.param_type_name == "argument"
+        yield from [param.metavar] if is_argument else [*param.opts, *param.secondary_opts]
+
+
+def test_verbs_and_options_are_these():
+    assert surface() == SURFACE
+
+
+def test_every_verb_says_what_it_does():
+    group = typer.main.get_command(app)
+    for name, verb in group.commands.items():
+        assert verb.help, name
+        for param in verb.params:
+            assert getattr(param, "help", None), f"{name} {param.name}"
