@@ -10,6 +10,7 @@ The first run on a store takes as long as the quickstart; `docs/images` is writt
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import shutil
 import subprocess
@@ -29,7 +30,9 @@ IMAGES = ROOT / "docs" / "images"
 FANFLARE = Path(sys.executable).parent / "fanflare"
 SWEEP = "examples/quickstart.yaml"
 WIDTH, HEIGHT = 80, 60
-SHARE_SHOWN = 0.6
+FIRST_TABLE = "privacy-qa"
+"""The end of the run is shown from this leaderboard on."""
+SHARE_SHOWN = 0.7
 """The live display is taken when this part of the trials is done."""
 CONFIGS = "tags.`fanflare.kind` = 'config' and params.task = 'rotten-tomatoes'"
 COLUMNS = (
@@ -62,43 +65,45 @@ class Terminal:
 
     def _tmux(self, *arguments: str) -> str:
         command = ["tmux", "-L", "fanflare-pictures", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        ended = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        return ended.stdout
 
 
 def picture_of_terminal(browser: Browser, store: Path) -> None:
     """Show a run on its way, and how it ends."""
+    under_way, ended = recorded_run(store)
+    first = next(n for n, line in enumerate(ended) if plain(line).startswith(FIRST_TABLE))
+    last = next(n for n, line in enumerate(ended) if "In MLflow" in line)
+    frame = [line for line in under_way if plain(line)]
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
+    for line in [f"$ fanflare run {SWEEP}", *frame[1:], "", "...", "", *ended[first : last + 1]]:
+        console.print(Text.from_ansi(line), soft_wrap=True)
+    page = browser.new_page(viewport={"width": 1000, "height": 1000})
+    page.set_content(f"<body style='margin:0'>{console.export_svg(title='fanflare')}</body>")
+    page.locator("svg").first.screenshot(path=IMAGES / "terminal.png", omit_background=True)
+    page.close()
+
+
+def recorded_run(store: Path) -> tuple[list[str], list[str]]:
+    """Run the sweep in a terminal; return its lines on the way, and at the end."""
     terminal = Terminal()
     try:
         terminal.type(f"cd {ROOT} && PS1='$ ' && PATH={FANFLARE.parent}:$PATH && clear")
         terminal.type(f"FANFLARE_STORE={store} fanflare run {SWEEP}")
         under_way = ""
         while "In MLflow" not in (screen := terminal.shown()):
-            time.sleep(0.5)
             done = re.search(r"(\d+)/(\d+) trials", screen)
-            if done and int(done[1]) < SHARE_SHOWN * int(done[2]) + 8:
+            if done and int(done[1]) <= SHARE_SHOWN * int(done[2]):
                 under_way = screen
+            time.sleep(0.5)
     finally:
         terminal.close()
-    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w"))
-    frame = [line for line in under_way.splitlines() if _plain(line)][1:]
-    end = screen.rstrip().splitlines()
-    end = end[next(i for i, line in enumerate(end) if _plain(line).startswith("privacy-qa")) :]
-    command = f"$ fanflare run {SWEEP}"
-    for line in [command, *frame, "", "...", "", *end[: _last(end) + 1]]:
-        console.print(Text.from_ansi(line), soft_wrap=True)
-    svg = console.export_svg(title="fanflare")
-    page = browser.new_page(viewport={"width": 1000, "height": 1000}, device_scale_factor=1)
-    page.set_content(f"<body style='margin:0'>{svg}</body>")
-    page.locator("svg").first.screenshot(path=IMAGES / "terminal.png", omit_background=True)
-    page.close()
+    return under_way.splitlines(), screen.splitlines()
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
+    """Return a line without its colours."""
     return Text.from_ansi(line).plain.strip()
-
-
-def _last(lines: list[str]) -> int:
-    return next(i for i, line in enumerate(lines) if "In MLflow" in line)
 
 
 def picture_of_mlflow(browser: Browser, store: Path) -> None:
@@ -127,7 +132,7 @@ def picture_of_mlflow(browser: Browser, store: Path) -> None:
 @contextmanager
 def _ui(store: Path) -> Iterator[str]:
     command = [str(FANFLARE), "ui", SWEEP, "--store", str(store)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603
     assert server.stdout is not None
     try:
         yield server.stdout.readline().strip()

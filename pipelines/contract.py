@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import pyarrow as pa
     from pydantic import BaseModel
@@ -240,6 +239,8 @@ class TrialSettings:
     params: BaseModel
     """A point of the space, validated by the pipeline's own schema."""
     seed: int
+    folder: Path = Path()
+    """Where relative paths of the sweep file begin; it enters no identity."""
 
 
 class Pipeline(Protocol):
@@ -271,5 +272,6 @@ class Pipeline(Protocol):
     def metrics(self, task: Any) -> Mapping[str, str]:
         """Return the metrics that a trial on this task gives, each with `max` or `min`.
 
-        The first is the default where the task names none of its own.
+        The first is the default where the task names none of its own. An empty mapping says that
+        any name may come; the sweep must then name its metric and mode.
         """

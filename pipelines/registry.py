@@ -7,6 +7,7 @@ from typing import cast
 from pipelines.contract import InputError, Pipeline, load_object
 
 PIPELINES = {
+    "command": "pipelines.command.graph:COMMAND",
     "transfer": "pipelines.transfer.graph:TRANSFER",
 }
 """The built-in pipelines: name -> `module:attribute` of a :class:`Pipeline`."""

@@ -32,12 +32,16 @@ SURFACE = {
 def surface():
     """Return what each verb takes, as a user writes it."""
     group = typer.main.get_command(app)
-    verbs = {"": group, **group.commands}
-    return {name: sorted(_words(verb)) for name, verb in verbs.items()}
+    whole = group.make_context("fanflare", [], resilient_parsing=True)
+    contexts = {"": whole} | {
+        name: verb.make_context(name, [], parent=whole, resilient_parsing=True)
+        for name, verb in group.commands.items()
+    }
+    return {name: sorted(_words(context)) for name, context in contexts.items()}
 
 
-def _words(verb):
-    context = verb.make_context("fanflare", ["--help"], resilient_parsing=True)
+def _words(context):
+    verb = context.command
     for param in verb.get_params(context):
         is_argument = param.param_type_name == "argument"
         yield from [param.metavar] if is_argument else [*param.opts, *param.secondary_opts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,9 +29,23 @@ def catalog(json: JsonOption = False) -> None:
     _print_table("tasks", content["tasks"], ("name", "kind", "rows", "classes", "metric"))
     origins = [{**row, "source": _package(row["source"])} for row in _named(content)]
     _print_table("where they come from", origins, sources)
-    for method in content["methods"]:
-        title = f"method {method['name']} of pipeline {method['pipeline']}"
-        _print_table(title, method["params"], ("name", "default", "description"))
+    for pipeline in content["pipelines"]:
+        _print_methods(
+            pipeline["name"], [m for m in content["methods"] if m["pipeline"] == pipeline["name"]]
+        )
+
+
+def _print_methods(pipeline: str, methods: list[dict[str, Any]]) -> None:
+    """Print the params that all methods take alike, then those of each method."""
+    columns = ("name", "default", "description")
+    alike = [
+        param for param in methods[0]["params"] if all(param in m["params"] for m in methods[1:])
+    ]
+    _print_table(f"params of every method of pipeline {pipeline}", alike, columns)
+    for method in methods:
+        title = f"method {method['name']}: {method['description']}"
+        own = [param for param in method["params"] if param not in alike]
+        _print_table(title, own, columns)
 
 
 def _named(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -71,7 +86,12 @@ def catalogue_json() -> dict[str, Any]:
         ],
         "pipelines": [{"name": name} for name in PIPELINES],
         "methods": [
-            {"name": method, "pipeline": name, "params": _params(schema)}
+            {
+                "name": method,
+                "pipeline": name,
+                "description": inspect.cleandoc(schema.__doc__ or "").partition("\n")[0],
+                "params": _params(schema),
+            }
             for name in PIPELINES
             for method, schema in load_pipeline(name).methods().items()
         ],
@@ -92,7 +112,8 @@ def _params(schema: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _print_table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    stdout().print(title, style="bold", markup=False, highlight=False)
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         is_number = column in ("rows", "classes")
         table.add_column(

@@ -64,7 +64,9 @@ def show_report(report: Report, sweep: str, store: str | None) -> None:
         console.print(_overall_table(report.leaderboard.overall, several_models))
         console.print()
     counts = ", ".join(f"{count} {state.lower()}" for state, count in report.counts.items())
-    console.print(f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold")
+    console.print(
+        f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold", highlight=False
+    )
     failed = [result for result in report.results if result.state is State.FAILED]
     if failed:
         _show_failures(failed)

@@ -153,6 +153,8 @@ def _resolve(
 def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: _Faults) -> tuple[str, str]:
     """Return name and mode of the metric that ranks trials on a task."""
     known = pipeline.metrics(task)
+    if not known:
+        return _open_metric(sweep, faults)
     default = task.metric if task is not None else next(iter(known))
     name = sweep.metric.name if sweep.metric else default
     if name not in known:
@@ -163,6 +165,17 @@ def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: _Faults) -> tup
         return name, "max"
     mode = sweep.metric.mode if sweep.metric and sweep.metric.mode else known[name]
     return name, mode
+
+
+def _open_metric(sweep: Sweep, faults: _Faults) -> tuple[str, str]:
+    """Return name and mode of the metric where the pipeline cannot know which there will be."""
+    if sweep.metric is None:
+        message = "required by this pipeline, as {name: accuracy, mode: max}"
+        faults.add(message, ("metric",))
+        return "", "max"
+    if sweep.metric.mode is None:
+        faults.add("required by this pipeline: max or min", ("metric", "mode"))
+    return sweep.metric.name, sweep.metric.mode or "max"
 
 
 def _points(
@@ -280,7 +293,13 @@ def _graphs(
         for task in choice.tasks:
             for params in points:
                 for seed in choice.seeds:
-                    settings = TrialSettings(model=model, task=task, params=params, seed=seed)
+                    settings = TrialSettings(
+                        model=model,
+                        task=task,
+                        params=params,
+                        seed=seed,
+                        folder=faults.file.folder,
+                    )
                     try:
                         yield settings, pipeline.graph(settings)
                     except InputError as error:

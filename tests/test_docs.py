@@ -1,0 +1,290 @@
+"""Compares the documents with the code: keys, options, defaults, examples, links."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from cluster.job import State
+from orchestrator import Sweep, plan
+from orchestrator.comparing.report import Report
+from orchestrator.planning.grid import parse
+from orchestrator.planning.schema import sweep_schema
+from orchestrator.planning.sweep import Metric, Tracking, TrialResources
+from orchestrator.planning.sweep_file import SweepFile
+from orchestrator.planning.trial import Trial, TrialResult
+from orchestrator.running.checkup import Finding
+from orchestrator.running.status import FailedTrial, RunningJob, SweepStatus
+from orchestrator.running.summary import plan_json
+from pipelines.sources.entries import ModelEntry, TaskEntry
+from pipelines.transfer.params import METHODS
+from tests.cli import ROOT, fanflare
+from tests.test_cli_surface import surface
+
+__all__ = ["fanflare"]  # the fixture
+
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+SWEEP_FILE = (ROOT / "docs/sweep-file.md").read_text()
+JSON = (ROOT / "docs/json.md").read_text()
+
+TRAINED = "Params of the methods that train the model"
+SHARED = {"probe": ["Params of every method"]}
+"""Sections whose params a method has besides those of its own."""
+
+
+def blocks(language):
+    """Return the code blocks of all documents, as pytest params."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.M | re.S)
+    return [
+        pytest.param(text, id=f"{path.relative_to(ROOT)}-{number}")
+        for path in DOCUMENTS
+        for number, text in enumerate(pattern.findall(path.read_text()), start=1)
+    ]
+
+
+def section(text, title):
+    """Return what stands under a heading, down to the next heading of any level."""
+    match = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, re.M | re.S)
+    assert match, f"there is no heading {title!r}"
+    return match[1]
+
+
+def rows(text):
+    """Return the cells of all rows of the tables in a text that begin with code, by that code."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        key = re.match(r"\|? ?`([^`]+)`", line)
+        if line.startswith("| `") and key:
+            assert key[1] not in found, f"{key[1]} stands there twice"
+            found[key[1]] = cells[1:]
+    return found
+
+
+# Sweep files
+
+
+@pytest.mark.parametrize("text", blocks("yaml sweep"))
+def test_every_sweep_in_a_document_is_valid(text, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    file = SweepFile.read(path)
+    parse(file)
+    jsonschema.validate(file.data, sweep_schema())
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_every_part_of_a_sweep_in_a_document_is_valid(text, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(f"name: part\n{text}")
+    jsonschema.validate(SweepFile.read(path).data, sweep_schema())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_example_plans_without_a_fault(path, tmp_path):
+    made = plan(path, store=str(tmp_path))
+    promised = re.search(r"(\d+) trials", path.read_text())
+    assert promised, "an example says how many trials it has"
+    assert len(made.trials) == int(promised[1])
+
+
+def test_the_quickstart_of_the_readme_is_the_example(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    shown = re.search(r"^```yaml sweep\n(.*?)^```", section(text, "The quickstart"), re.M | re.S)[1]
+    path = tmp_path / "shown.yaml"
+    path.write_text(shown)
+    example = SweepFile.read(ROOT / "examples/quickstart.yaml")
+    assert SweepFile.read(path).data == example.data
+
+
+@pytest.mark.parametrize(
+    ("title", "schema"),
+    [
+        ("The sweep", Sweep),
+        ("A model as a mapping", ModelEntry),
+        ("A task as a mapping", TaskEntry),
+        ("`metric`", Metric),
+        ("`resources`", TrialResources),
+        ("`tracking`", Tracking),
+    ],
+)
+def test_every_key_is_described_and_no_other(title, schema):
+    check_table(rows(section(SWEEP_FILE, title)), schema.model_fields)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_param_of_a_method_is_described_and_no_other(method):
+    shared = SHARED.get(method, ["Params of every method", TRAINED])
+    described = {}
+    for title in [*shared, f"Params of method `{method}`"]:
+        described |= rows(section(SWEEP_FILE, title))
+    fields = METHODS[method].model_fields
+    check_table(described, {name: field for name, field in fields.items() if name != "method"})
+
+
+def check_table(described, fields):
+    """Compare a table of keys with the fields of a model: names, and plain defaults."""
+    assert set(described) == set(fields)
+    for name, field in fields.items():
+        default = described[name][1]
+        if field.is_required():
+            assert default == "required", name
+        elif isinstance(field.default, int | float | str):
+            assert default == f"`{field.default}`", name
+        else:
+            assert not re.fullmatch(r"`[\d.e-]+`", default) or name == "seeds", name
+
+
+# JSON
+
+
+def paths(content, documented, path=""):
+    """Yield the path of every value, names that vary replaced by what the document calls them."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from paths(value, documented, _join(path, key, documented))
+    elif isinstance(content, list | tuple):
+        yield path
+        for item in content:
+            if isinstance(item, dict):
+                yield from paths(item, documented, f"{path}[]")
+    else:
+        yield path
+
+
+def _join(path, key, documented):
+    joined = f"{path}.{key}" if path else key
+    for placeholder in ("NAME", "TASK", "STATE", "SPLIT"):
+        generic = f"{path}.{placeholder}"
+        if any(
+            known == generic or known.startswith((f"{generic}.", f"{generic}["))
+            for known in documented
+        ):
+            return generic
+    if key.startswith("params."):
+        return f"{path}.params.NAME"
+    return f"{path}.SPLIT/METRIC" if "/" in key else joined
+
+
+def check_json(title, content):
+    """Compare a document's keys with those of real output."""
+    documented = set(rows(section(JSON, title)))
+    found = set(paths(content, documented))
+    mappings = {known for known in documented if any(f.startswith(f"{known}.") for f in found)}
+    assert found == documented - mappings
+
+
+def _result(task, method, value, **changes):
+    trial = Trial(
+        id=f"{task}{method}",
+        model="m",
+        task=task,
+        params={"method": method, "lr": value},
+        seed=0,
+        metric="accuracy",
+        mode="max",
+        result_digest="",
+        stages=(),
+    )
+    scores = {"validation/accuracy": value, "test/accuracy": value}
+    return TrialResult(trial=trial, state=State.FINISHED, metrics=scores, **changes)
+
+
+def test_the_keys_of_plan(toy, tmp_path):
+    toy_plan = plan(toy.sweep({"value": [1, 2]}))
+    assert toy_plan.estimate is None
+    content = plan_json(toy_plan)
+    content["estimate"] = {"compute_s": 1.0, "wall_s": 1.0, "share_recorded": 1.0}
+    check_json("`fanflare plan SWEEP --json`", content)
+
+
+def test_the_keys_of_run_and_report():
+    results = [_result(task, "probe", lr) for task in ("a", "b") for lr in (0.1, 0.2)]
+    content = Report("sweep", State.FINISHED, results).to_json()
+    check_json("`fanflare run SWEEP --json` and `fanflare report SWEEP --json`", content)
+
+
+def test_the_keys_of_status():
+    trials = [{"id": "", "model": "", "task": "", "method": "", "seed": 0, "state": ""}]
+    status = SweepStatus(
+        sweep="x",
+        state=State.RUNNING,
+        counts={"RUNNING": 1},
+        running=[RunningJob(job="", stages=["a"], attempt=1, running_s=1.0)],
+        failures=[FailedTrial(trial="", cause="", message="")],
+        trials=trials,
+    )
+    check_json("`fanflare status SWEEP --json`", status.to_json())
+
+
+def test_the_keys_of_catalog(fanflare):
+    check_json("`fanflare catalog --json`", fanflare("catalog", "--json").json)
+
+
+def test_the_keys_of_doctor():
+    finding = Finding(subject="", is_fit=True, found="").to_json()
+    check_json("`fanflare doctor --json`", {"findings": [finding]})
+
+
+# The command line
+
+
+def test_every_verb_and_option_is_in_the_readme():
+    text = section((ROOT / "README.md").read_text(), "Verbs")
+    described = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+    verbs = set(re.findall(r"`fanflare ([a-z]+)", text))
+    options = {word for words in surface().values() for word in words if word.startswith("-")}
+    assert verbs == {verb for verb in surface() if verb}
+    assert described == options
+
+
+@pytest.mark.parametrize("option", ["--store", "--tracking-uri", "--json", "--backend", "--port"])
+def test_the_readme_says_which_verbs_take_an_option(option):
+    text = section((ROOT / "README.md").read_text(), "Verbs")
+    line = next(line for line in text.splitlines() if line.startswith(f"| `{option}"))
+    named = set(re.findall(r"`([a-z]+)`", line.split(" | ")[1]))
+    takers = {verb for verb, words in surface().items() if option in words}
+    everything = {verb for verb in surface() if verb}
+    assert (everything - named if "all but" in line else named) == takers
+
+
+# Python and links
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_in_a_document_compiles_and_imports_what_exists(text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_inside_the_repository_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (path.parent / name).resolve() if name else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there), target
+
+
+def anchors(path: Path):
+    """Return the anchors that headings get on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("name", ["terminal.png", "mlflow.png"])
+def test_pictures_are_small(name):
+    picture = ROOT / "docs/images" / name
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 300_000
