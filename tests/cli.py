@@ -64,3 +64,20 @@ def sweep_file(folder: Path, content: Any, name: str = "sweep.yaml") -> Path:
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
     return path
+
+
+@pytest.fixture
+def toy_file(toy, tmp_path):
+    """Write a toy sweep into a file."""
+
+    def write(space=None, **keys):
+        name = f"{keys.get('name', 'toy')}.yaml"
+        return sweep_file(tmp_path, toy.sweep(space or {"value": [1, 2]}, **keys), name)
+
+    return write
+
+
+@pytest.fixture
+def run(fanflare):
+    """Run a sweep in this process."""
+    return lambda file, *options: fanflare("run", file, "--backend", "inline", *options)

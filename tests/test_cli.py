@@ -1,48 +1,17 @@
-"""The command line as a user meets it: exit codes, what is printed where, and what is not."""
+"""The command line as a user meets it: exit codes, faults, resuming, looking at a sweep."""
 
-import fcntl
-import json
-import os
-import pty
 import re
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import time
 
-import jsonschema
 import pytest
 
-from orchestrator.cli.console import print_json
-from tests.cli import COMMAND, ROOT, fanflare, start, sweep_file
+from tests.cli import ROOT, fanflare, run, start, sweep_file, toy_file
 
-__all__ = ["fanflare"]  # the fixture
+__all__ = ["fanflare", "run", "toy_file"]  # the fixtures
 
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 MAX_LINES = 24
 """A screen."""
-
-EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-
-
-@pytest.fixture
-def toy_file(toy, tmp_path):
-    """Write a toy sweep into a file."""
-
-    def write(space=None, **keys):
-        name = f"{keys.get('name', 'toy')}.yaml"
-        return sweep_file(tmp_path, toy.sweep(space or {"value": [1, 2]}, **keys), name)
-
-    return write
-
-
-@pytest.fixture
-def run(fanflare):
-    """Run a sweep in this process."""
-    return lambda file, *options: fanflare("run", file, "--backend", "inline", *options)
-
 
 # Exit codes
 
@@ -131,11 +100,12 @@ def test_130_when_interrupted_and_the_same_command_goes_on(run, toy_file, toy):
     assert "Interrupted" in out
     assert f"Continue with: fanflare run {file}" in out
     assert "Traceback" not in out + err
-    before = toy.num_executed("evaluate")
     ended = run(file)
+    known, new = map(int, re.search(r"(\d+) were known, (\d+) new", ended.out).groups())
     assert ended.code == 0
-    assert toy.num_executed("evaluate") == 20
-    assert f"{before} were known, {20 - before} new" in ended.out
+    assert known >= 2
+    assert known + new == 20
+    assert toy.num_executed("evaluate") in (20, 21)  # one may have been cut off before its end
 
 
 def test_130_when_interrupted_while_ray_starts(toy_file):
@@ -238,144 +208,8 @@ def test_ui_without_tracking_says_so(run, fanflare, toy_file):
     assert "tracking" in ended.err
 
 
-# JSON
-
-
-@pytest.mark.parametrize("verb", ["plan", "run", "status", "report"])
-def test_json_stands_alone_on_standard_output(fanflare, toy_file, verb):
-    backend = ["--backend", "inline"] if verb == "run" else []
-    ended = fanflare(
-        verb, toy_file([{"value": 1}, {"value": 2, "fail": "raise"}]), "--json", *backend
-    )
-    assert ended.code == (1 if verb == "run" else 0)
-    assert ended.json["sweep"] == "toy"
-    assert len(ended.json["trials"]) == 2
-
-
-def test_numbers_that_json_does_not_have_are_null(capsys):
-    print_json({"a": [float("nan"), float("inf"), 1.5], "b": (True, None)})
-    assert json.loads(capsys.readouterr().out) == {"a": [None, None, 1.5], "b": [True, None]}
-
-
-def test_catalog_lists_what_a_sweep_may_name(fanflare):
-    content = fanflare("catalog", "--json").json
-    shown = fanflare("catalog").out
-    names = [
-        row["name"] for key in ("models", "tasks", "pipelines", "methods") for row in content[key]
-    ]
-    assert {"all-MiniLM-L6-v2", "bbc-news", "transfer", "probe", "full"} <= set(names)
-    for name in names:
-        assert name in shown
-    assert "…" not in shown
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_the_schema_accepts_the_examples_and_refuses_a_misspelt_key(fanflare, example):
-    from orchestrator.planning.sweep_file import SweepFile  # noqa: PLC0415
-
-    schema = fanflare("schema").json
-    content = SweepFile.read(example).data
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(content, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "sedes": 1}, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "space": {"method": "probe", "learnin_rate": 1}}, schema)
-
-
-def test_doctor_finds_this_machine_fit(fanflare, ray_session, tmp_path):
-    ended = fanflare("doctor", "--store", tmp_path / "store", "--json")
-    unfit = [finding for finding in ended.json["findings"] if not finding["is_fit"]]
-    assert ended.code == (1 if unfit else 0)
-    subjects = [finding["subject"] for finding in ended.json["findings"]]
-    assert {"machine", "packages", "store", "Ray", "MLflow"} <= set(subjects)
-    assert not {"Ray", "MLflow", "store"} & {finding["subject"] for finding in unfit}
-
-
-# Streams
-
-
-def test_piped_output_has_no_escape_codes_and_nothing_is_cut(toy_file):
-    file = toy_file({"value": [1, 2], "tag": "a-tag-" * 15, "group": [0, 1]})
-    process = start("run", file, "--backend", "inline", stderr=subprocess.STDOUT)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "\x1b" not in out
-    assert "…" not in out
-
-
-def test_a_reader_that_goes_away_is_no_error():
-    process = start("catalog")
-    process.stdout.close()
-    err = process.stderr.read()
-    process.wait(timeout=60)
-    assert "Traceback" not in err
-
-
-def test_a_terminal_of_80_columns_is_enough(toy_file):
-    space = [{"value": [1, 2], "group": [0, 1], "sleep_s": 0.2}, {"value": 3, "fail": "raise"}]
-    file = toy_file(space, seeds=3)
-    code, shown = _in_a_terminal("run", str(file), "--backend", "inline")
-    assert code == 1
-    assert "\x1b" in shown
-    assert "toy/work" in shown
-    lines = [ESCAPE.sub("", line) for line in re.split(r"[\r\n]+", shown)]
-    too_long = [line for line in lines if len(line.rstrip()) > 80 and "fanflare " not in line]
-    assert not too_long
-    table = "\n".join(lines[next(i for i, line in enumerate(lines) if "config" in line) :])
-    assert "toy: 15 trials, 12 finished, 3 failed" in table
-
-
-# Speed of what only looks
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", "examples/quickstart.yaml"]])
-def test_looking_imports_nothing_heavy(arguments, tmp_path):
-    script = (
-        "import sys\n"
-        "from orchestrator.cli import main\n"
-        "try:\n    main()\nfinally:\n"
-        "    heavy = {'torch', 'transformers', 'ray', 'mlflow', 'datasets', 'pandas', 'sklearn'}\n"
-        "    sys.stderr.write(' '.join(sorted(heavy & set(sys.modules))))\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "FANFLARE_STORE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0
-    assert ended.stderr == ""
-
-
-def test_version(fanflare):
-    assert re.fullmatch(r"fanflare \d+\.\d+\.\d+\n", fanflare("--version").out)
-
-
 def _wait_until(condition, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def _in_a_terminal(*arguments):
-    """Run a command in a terminal of 80 x 24; return its exit code and all that it wrote."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        environment = {**os.environ, "TERM": "xterm-256color"}
-        environment.pop("COLUMNS", None)
-        os.execve(COMMAND[0], [*COMMAND, *arguments], environment)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    written = b""
-    try:
-        while part := os.read(terminal, 65536):
-            written += part
-    except OSError:
-        pass  # Linux says so at the end of a terminal
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(status), written.decode()

@@ -19,6 +19,7 @@ from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.checkup import Finding
 from orchestrator.running.status import FailedTrial, RunningJob, SweepStatus
 from orchestrator.running.summary import plan_json
+from pipelines.command.params import CommandParams
 from pipelines.sources.entries import ModelEntry, TaskEntry
 from pipelines.transfer.params import METHODS
 from tests.cli import ROOT, fanflare
@@ -109,6 +110,7 @@ def test_the_quickstart_of_the_readme_is_the_example(tmp_path):
         ("`metric`", Metric),
         ("`resources`", TrialResources),
         ("`tracking`", Tracking),
+        ("Params of pipeline `command`", CommandParams),
     ],
 )
 def test_every_key_is_described_and_no_other(title, schema):
@@ -132,7 +134,7 @@ def check_table(described, fields):
         default = described[name][1]
         if field.is_required():
             assert default == "required", name
-        elif isinstance(field.default, int | float | str):
+        elif isinstance(field.default, int | float | str) and field.default != "":
             assert default == f"`{field.default}`", name
         else:
             assert not re.fullmatch(r"`[\d.e-]+`", default) or name == "seeds", name

@@ -102,7 +102,7 @@ def test_the_options_of_a_run():
 
 def test_the_names_of_backends_and_pipelines():
     assert set(BACKENDS) == {"inline", "ray"}
-    assert set(PIPELINES) == {"transfer"}
+    assert set(PIPELINES) == {"command", "transfer"}
 
 
 def test_the_words_for_states_and_causes():

@@ -38,14 +38,16 @@ def catalog(json: JsonOption = False) -> None:
 def _print_methods(pipeline: str, methods: list[dict[str, Any]]) -> None:
     """Print the params that all methods take alike, then those of each method."""
     columns = ("name", "default", "description")
+    first, *others = methods
     alike = [
-        param for param in methods[0]["params"] if all(param in m["params"] for m in methods[1:])
+        param for param in first["params"] if others and all(param in m["params"] for m in others)
     ]
-    _print_table(f"params of every method of pipeline {pipeline}", alike, columns)
+    if alike:
+        _print_table(f"params of every method of pipeline {pipeline}", alike, columns)
     for method in methods:
-        title = f"method {method['name']}: {method['description']}"
+        name = f"method {method['name']}" if method["name"] else f"pipeline {pipeline}"
         own = [param for param in method["params"] if param not in alike]
-        _print_table(title, own, columns)
+        _print_table(f"{name}: {method['description']}", own, columns)
 
 
 def _named(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -102,7 +104,9 @@ def _params(schema: type[BaseModel]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "default": None if field.is_required() else field.default,
+            "default": None
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
             "required": field.is_required(),
             "description": " ".join((field.description or "").split()),
         }
@@ -122,7 +126,13 @@ def _print_table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...
             no_wrap=column == "name",
         )
     for row in rows:
-        cells = ("–" if row[column] is None else str(row[column]) for column in columns)
-        table.add_row(*map(Text, cells))
+        table.add_row(*(_cell(row, column) for column in columns))
     stdout().print(table)
     stdout().print()
+
+
+def _cell(row: dict[str, Any], column: str) -> Text:
+    value = row[column]
+    if column == "default" and row["required"]:
+        return Text("required", "italic")
+    return Text("–" if value in (None, "", {}) else str(value))

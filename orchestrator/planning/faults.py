@@ -1,20 +1,47 @@
-"""Turns pydantic's errors into faults that a user understands; knows no particular model."""
+"""Collects faults, and makes them of pydantic's errors; knows no particular model."""
 
 from __future__ import annotations
 
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.errors import Fault, nearest_name
+from orchestrator.errors import Fault, InvalidSweepError, nearest_name
 from orchestrator.planning.sweep_file import KeyPath, SweepFile
+from pipelines.contract import InputError
 
 MAX_SHOWN_CHARS = 60
 """A given value is cut to this length in a message."""
+
+
+@dataclass
+class Faults:
+    """Collects faults, so that all of a file are told at once."""
+
+    file: SweepFile
+    found: list[Fault] = field(default_factory=list)
+
+    def add(self, message: str, keys: KeyPath, nearest: str = "") -> None:
+        """Take in a fault at a key path."""
+        self.found.append(self.file.fault(message, keys, nearest=nearest))
+
+    def add_input(self, error: InputError, keys: KeyPath) -> None:
+        """Take in what a pipeline or a source found under a key path."""
+        self.add(str(error), (*keys, error.key) if error.key else keys, error.nearest)
+
+    def raise_if_any(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            InvalidSweepError: With all faults.
+        """
+        if self.found:
+            raise InvalidSweepError(self.found, str(self.file.path or ""))
 
 
 def faults_of(

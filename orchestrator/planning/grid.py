@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import Fault, InvalidSweepError, nearest_name
-from orchestrator.planning.faults import faults_of, shown
+from orchestrator.planning.faults import Faults, faults_of, shown
 from orchestrator.planning.space import Subspace, repeated_values, subspaces
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import KeyPath, SweepFile, is_sequence
@@ -41,24 +41,6 @@ class GridPoint:
     """The last node of its graph."""
 
 
-@dataclass
-class _Faults:
-    """Collects faults, so that all of a file are told at once."""
-
-    file: SweepFile
-    found: list[Fault] = field(default_factory=list)
-
-    def add(self, message: str, keys: KeyPath, nearest: str = "") -> None:
-        self.found.append(self.file.fault(message, keys, nearest=nearest))
-
-    def add_input(self, error: InputError, keys: KeyPath) -> None:
-        self.add(str(error), (*keys, error.key) if error.key else keys, error.nearest)
-
-    def raise_if_any(self) -> None:
-        if self.found:
-            raise InvalidSweepError(self.found, str(self.file.path or ""))
-
-
 def parse(file: SweepFile) -> Sweep:
     """Validate the content of a sweep file.
 
@@ -81,7 +63,7 @@ def expand(sweep: Sweep, file: SweepFile) -> list[GridPoint]:
         InvalidSweepError: With all faults of names, params, axes, and of methods that do not
             apply to a model or task.
     """
-    faults = _Faults(file)
+    faults = Faults(file)
     try:
         pipeline = load_pipeline(sweep.pipeline)
     except InputError as error:
@@ -119,7 +101,7 @@ def expand(sweep: Sweep, file: SweepFile) -> list[GridPoint]:
 
 
 def _resolve(
-    entries: Sequence[Any], key: str, resolve: Any, wanted: bool, faults: _Faults
+    entries: Sequence[Any], key: str, resolve: Any, wanted: bool, faults: Faults
 ) -> dict[str, Any]:
     """Return pinned models or tasks by name; one unnamed None where the pipeline takes none."""
     if not wanted:
@@ -150,7 +132,7 @@ def _resolve(
     return resolved
 
 
-def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: _Faults) -> tuple[str, str]:
+def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: Faults) -> tuple[str, str]:
     """Return name and mode of the metric that ranks trials on a task."""
     known = pipeline.metrics(task)
     if not known:
@@ -167,7 +149,7 @@ def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: _Faults) -> tup
     return name, mode
 
 
-def _open_metric(sweep: Sweep, faults: _Faults) -> tuple[str, str]:
+def _open_metric(sweep: Sweep, faults: Faults) -> tuple[str, str]:
     """Return name and mode of the metric where the pipeline cannot know which there will be."""
     if sweep.metric is None:
         message = "required by this pipeline, as {name: accuracy, mode: max}"
@@ -179,7 +161,7 @@ def _open_metric(sweep: Sweep, faults: _Faults) -> tuple[str, str]:
 
 
 def _points(
-    subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: _Faults
+    subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: Faults
 ) -> list[BaseModel]:
     """Return the validated params of one mapping of the space."""
     for name, axis in subspace.axes.items():
@@ -200,7 +182,7 @@ def _points(
 
 
 def _params(
-    point: Mapping[str, Any], subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: _Faults
+    point: Mapping[str, Any], subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: Faults
 ) -> BaseModel | None:
     method = point.get("method")
     if not isinstance(method, str | None):
@@ -237,7 +219,7 @@ def _narrow(
     models: Mapping[str, Any],
     tasks: Mapping[str, Any],
     seeds: Sequence[int],
-    faults: _Faults,
+    faults: Faults,
 ) -> _Choice:
     narrowing = subspace.narrowing
     return _Choice(
@@ -252,7 +234,7 @@ def _pick(
     key: str,
     known: Mapping[str, Any],
     subspace: Subspace,
-    faults: _Faults,
+    faults: Faults,
 ) -> list[Any]:
     if key not in narrowing:
         return list(known.values())
@@ -267,7 +249,7 @@ def _pick(
 
 
 def _pick_seeds(
-    given: Any, seeds: Sequence[int], subspace: Subspace, faults: _Faults
+    given: Any, seeds: Sequence[int], subspace: Subspace, faults: Faults
 ) -> Sequence[int]:
     keys = (*subspace.keys, "seeds")
     if given is None:
@@ -287,7 +269,7 @@ def _graphs(
     subspace: Subspace,
     points: Sequence[BaseModel],
     choice: _Choice,
-    faults: _Faults,
+    faults: Faults,
 ) -> Iterator[tuple[TrialSettings, Node]]:
     for model in choice.models:
         for task in choice.tasks:

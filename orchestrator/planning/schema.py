@@ -20,7 +20,10 @@ def sweep_schema() -> dict[str, Any]:
         properties[key]["examples"] = list(names)
     schema["allOf"] = [
         {
-            "if": {"properties": {"pipeline": {"const": name}}},
+            "if": {
+                "properties": {"pipeline": {"const": name}},
+                "required": [] if name == Sweep.model_fields["pipeline"].default else ["pipeline"],
+            },
             "then": {"properties": {"space": _space(name)}},
         }
         for name in PIPELINES
@@ -37,11 +40,16 @@ def _space(pipeline: str) -> dict[str, Any]:
     }
     methods = load_pipeline(pipeline).methods()
     for method in methods.values():
-        for name, param in method.model_json_schema()["properties"].items():
+        schema = method.model_json_schema()
+        for name, param in schema["properties"].items():
             if name == "method":
                 continue
             mapping["properties"].setdefault(name, _axis(param))
-    if "" not in methods:
+        if isinstance(of_any_name := schema.get("additionalProperties"), dict):
+            mapping["additionalProperties"] = _axis(of_any_name)
+    if "" in methods:
+        mapping["required"] = methods[""].model_json_schema().get("required", [])
+    else:
         mapping["properties"]["method"] = _axis(
             {"enum": list(methods), "description": "The method, or a list of methods."}
         )

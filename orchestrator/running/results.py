@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from cluster.job import State
+from cluster.job import Cause, Failure, State
 from cluster.store import Store
+from orchestrator.errors import nearest_name
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event
@@ -31,19 +32,33 @@ def trial_result(trial: Trial, plan: Plan, outcomes: Mapping[str, StageOutcome])
     """Return the result of a trial all of whose stages are finished.
 
     A stage that only this trial needs is its own; its time counts, that of shared ones does not.
+    A trial that did not give the metric by which it is ranked has failed, whatever else it gave.
     """
     stages = [outcomes[digest] for digest in trial.stages if digest in outcomes]
     own = [o for o in stages if plan.stages[o.digest].num_trials == 1] or stages[-1:]
+    metrics = {name: value for o in stages for name, value in o.value.get("metrics", {}).items()}
+    failure = _without_metric(trial, metrics)
     return TrialResult(
         trial=trial,
-        state=State.FINISHED,
-        metrics={name: value for o in stages for name, value in o.value.get("metrics", {}).items()},
+        state=State.FAILED if failure else State.FINISHED,
+        failure=failure,
+        metrics=metrics,
         curve=tuple(point for o in stages for point in o.value.get("curve", ())),
         datasets=tuple(dataset for o in stages for dataset in o.value.get("datasets", ())),
         started_at=min(o.started_at for o in own),
         ended_at=max(o.started_at + o.duration_s for o in own),
         duration_s=sum(o.duration_s for o in own),
     )
+
+
+def _without_metric(trial: Trial, metrics: Mapping[str, float]) -> Failure | None:
+    """Return the failure of a trial that cannot be ranked, or None."""
+    wanted = f"validation/{trial.metric}"
+    if wanted in metrics:
+        return None
+    message = f"the trial gave no metric {wanted!r}; it gave: {', '.join(metrics) or 'none'}"
+    nearest = nearest_name(wanted, metrics)
+    return Failure(Cause.INPUT, message, key="metric", nearest=nearest)
 
 
 def stored_results(plan: Plan, store: Store, events: Iterable[Event]) -> Iterator[TrialResult]:

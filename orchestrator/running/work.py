@@ -25,7 +25,14 @@ from cluster.store import Record, Store, StoredArtifact, StoreError
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
-from pipelines.contract import Checkpoint, DivergedError, InputError, StageFunction, load_object
+from pipelines.contract import (
+    Checkpoint,
+    DivergedError,
+    InputError,
+    PipelineError,
+    StageFunction,
+    load_object,
+)
 
 MAX_CACHED_OBJECTS = 16
 """Models and data sets that a warm worker keeps: a few of each, not a whole sweep's."""
@@ -136,7 +143,9 @@ class Worker:
                 return self._compute(stage, records, started_at)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is data
             failure = failure_of(error)
-            log.write(failure.traceback)
+            # Where the cause is known, the lines of our own code would only hide it.
+            is_known = isinstance(error, PipelineError)
+            log.write(failure.message.splitlines()[0] if is_known else failure.traceback)
             return failure
 
     def _compute(

@@ -76,7 +76,14 @@ def named_files(words: Sequence[str], folder: Path) -> list[Path]:
         if position > 0 or "/" in word
         for name in _names(word, words[position - 1] if position else "")
     )
-    return [path for path in dict.fromkeys(paths) if path.is_file()]
+    return [path for path in dict.fromkeys(paths) if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a word that is no name of a file, as a program for `bash -c`, may be too long
+        return False
 
 
 def _names(word: str, before: str) -> Iterator[str]:

@@ -81,10 +81,7 @@ class CommandPipeline:
 
 
 def _words(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise InputError(f"cannot be split into words: {error}", key="command") from error
+    words = _split(command, "command")
     if not words:
         raise InputError("no command", key="command")
     for word in words:
@@ -95,6 +92,13 @@ def _words(command: str) -> list[str]:
                 key="command",
             )
     return words
+
+
+def _split(text: str, key: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"cannot be split into words: {error}", key=key) from error
 
 
 def _check_names(params: CommandParams, words: Sequence[str]) -> None:
@@ -201,7 +205,9 @@ def _script(params: CommandParams, words: Sequence[str], folder: Path, begin: Pa
     """Return what the trial rests on: the files that its command names, and those of `files`."""
     named = named_files(words, folder)
     further = [
-        path for pattern in shlex.split(params.files) for path in matching_files(pattern, folder)
+        path
+        for pattern in _split(params.files, "files")
+        for path in matching_files(pattern, folder)
     ]
     return Script(
         name=named[0].name if named else Path(words[0]).name,

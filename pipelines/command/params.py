@@ -39,7 +39,7 @@ class CommandParams(BaseModel):
     """Where metrics come from: a JSON file in `{output_dir}`, or `stdout`, or `mlflow`."""
     cwd: str = Field(default=".", min_length=1)
     """The folder in which the command runs; a relative path begins at the sweep file."""
-    env: dict[str, Variable] = Field(default_factory=dict)
+    env: dict[Annotated[str, Field(pattern=r"^[^=]+$")], Variable] = Field(default_factory=dict)
     """Environment variables; null takes one away."""
     files: str = ""
     """Patterns of further files whose content counts, as `src/**/*.py data.csv`."""

@@ -1,0 +1,437 @@
+"""Runs real child processes: what a command may say, how it may end, what it leaves behind."""
+
+import importlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.job import Cause, State
+from orchestrator import InvalidSweepError, plan, report, run
+from orchestrator.running.trial_logs import trial_logs
+from pipelines.command.metrics import split_names
+from pipelines.command.process import execute
+from tests.cli import sweep_file
+
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+
+arguments = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+with open("ran.txt", "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+if "out" in arguments:
+    score = float(arguments.get("lr", 1)) * 10 + int(arguments.get("seed", 0))
+    Path(arguments["out"], "metrics.json").write_text(json.dumps({"accuracy": score}))
+"""
+OUTLIVING = """
+import os, subprocess, sys, time
+background = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+with open("pids.txt", "w") as file:
+    file.write(f"{os.getpid()} {background.pid}")
+time.sleep(300)
+"""
+WRITE = "{python} script.py --out={output_dir} --lr={lr} --seed={seed}"
+
+
+class Sweeps:
+    """Sweeps of scripts in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script(SCRIPT)
+
+    def script(self, text: str, name: str = "script.py") -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def file(self, space, **keys):
+        content = {
+            "name": "commands",
+            "pipeline": "command",
+            "metric": {"name": "accuracy", "mode": "max"},
+            "tracking": "off",
+            "store": "store",
+            "space": space,
+            **keys,
+        }
+        return sweep_file(self.folder, {k: value for k, value in content.items() if value})
+
+    def run(self, space, backend="inline", **keys):
+        return run(self.file(space, **keys), backend=backend)
+
+    def failure(self, space, **keys):
+        (result,) = self.run(space, **keys).results
+        assert result.state is State.FAILED
+        return result.failure
+
+    def stored(self):
+        """Return the one result with its curve, which a run does not keep in memory."""
+        (result,) = report(self.folder / "sweep.yaml").results
+        return result
+
+    def faults(self, space, **keys):
+        with pytest.raises(InvalidSweepError) as caught:
+            plan(self.file(space, **keys))
+        return "\n".join(map(str, caught.value.faults))
+
+    def ran(self):
+        path = self.folder / "ran.txt"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def log(self, result):
+        (log,) = trial_logs(result.trial.id, str(self.folder / "sweep.yaml"))
+        return log.text
+
+
+@pytest.fixture
+def sweeps(tmp_path):
+    return Sweeps(tmp_path)
+
+
+def inline(code: str) -> str:
+    """Return a command that runs Python code."""
+    return f'{{python}} -c "{code}"'
+
+
+def pids(folder: Path):
+    """Return the processes of the script that would outlive its trial, once it has started them."""
+    wait_for((folder / "pids.txt").exists)
+    wait_for(lambda: len((folder / "pids.txt").read_text().split()) == 2)
+    return [int(word) for word in (folder / "pids.txt").read_text().split()]
+
+
+def wait_for(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def all_end(processes):
+    wait_for(lambda: not any(is_alive(pid) for pid in processes))
+
+
+# What runs
+
+
+def test_a_script_runs_once_a_trial_and_is_ranked(sweeps, backend):
+    found = sweeps.run({"command": WRITE, "lr": [1e-4, 0.25]}, backend=backend, seeds=2)
+    assert {tuple(r.metrics) for r in found.results} == {("validation/accuracy",)}
+    best, _ = found.leaderboard.tasks[""]
+    assert best.params == {"lr": 0.25}
+    assert best.scores["validation"].mean == 3.0
+    assert len(sweeps.ran()) == 4
+
+
+def test_placeholders_become_words_as_they_stand_in_the_file(sweeps):
+    command = "{python} script.py --out={output_dir} --a={a} --b={b} --{{c}}='{c} {d}' --e={e}"
+    sweeps.run({"command": command, "a": 1e-5, "b": True, "c": "x; y", "d": "$HOME", "e": None})
+    ((_, *words),) = sweeps.ran()
+    assert words == ["--a=1e-05", "--b=true", "--{c}=x; y $HOME"]
+
+
+def test_the_environment_of_a_command(sweeps, monkeypatch):
+    monkeypatch.setenv("TAKEN_AWAY", "1")
+    monkeypatch.setenv("PASSED_ON", "2")
+    names = "TAKEN_AWAY PASSED_ON OWN NUMBER FANFLARE_SEED OMP_NUM_THREADS"
+    code = (
+        f"import os, json; values = [os.environ.get(name) for name in '{names}'.split()]; "
+        "print(json.dumps(dict(accuracy=1, values=values)))"
+    )
+    env = {"TAKEN_AWAY": None, "OWN": "lr is {lr}", "NUMBER": 7}
+    space = {"command": inline(code), "metrics": "stdout", "lr": 0.5, "env": env}
+    found = sweeps.run(space, seeds=[3])
+    assert '[null, "2", "lr is 0.5", "7", "3", "1"]' in sweeps.log(found.results[0])
+
+
+def test_a_command_may_run_in_the_folder_of_its_trial(sweeps):
+    sweeps.run({"command": "{python} {sweep_dir}/script.py --out=.", "cwd": "{output_dir}"})
+    assert not (sweeps.folder / "ran.txt").exists()
+
+
+def test_a_shell_where_one_is_asked_for(sweeps):
+    script = "echo {lr} | sed s/^/lr=/ && " + "true && " * 1000 + "echo '{{\"accuracy\": 1}}'"
+    space = {"command": f"sh -c {shlex.quote(script)}", "metrics": "stdout", "lr": 0.5}
+    (result,) = sweeps.run(space).results
+    assert result.failure is None
+    assert "lr=0.5" in sweeps.log(result)
+
+
+def test_cwd_begins_at_the_sweep_file(sweeps):
+    sweeps.script(SCRIPT, "inner/train.py")
+    sweeps.run({"command": "{python} train.py --out={output_dir}", "cwd": "inner"})
+    assert (sweeps.folder / "inner" / "ran.txt").exists()
+
+
+def test_output_is_kept_and_secrets_are_not(sweeps, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "sesame-open")
+    code = (
+        "import os, sys; print('hello'); print(os.environ['MY_TOKEN'], file=sys.stderr); "
+        "sys.stdout.write('1%\\\\r50%\\\\r100%\\\\n')"
+    )
+    (result,) = sweeps.run({"command": inline(code)}).results
+    log = sweeps.log(result)
+    assert log.startswith("$ ")
+    assert "hello\n" in log
+    assert "\n100%\n" in log
+    assert log.endswith("the command wrote no metrics.json into its folder; the folder is empty")
+    assert "sesame" not in log
+    assert "sesame" not in result.failure.message
+
+
+# Identity
+
+
+def test_a_changed_script_runs_again_and_an_unchanged_one_does_not(sweeps):
+    space = {"command": WRITE, "lr": [1, 2]}
+    sweeps.run(space)
+    assert sweeps.run(space).num_reused == 2
+    assert sweeps.run({**space, "lr": [1, 2, 3], "timeout_s": 9}).num_reused == 2
+    sweeps.script(SCRIPT.replace("* 10", "* 20"))
+    found = sweeps.run(space)
+    assert found.num_reused == 0
+    assert [r.metrics["validation/accuracy"] for r in found.results] == [20, 40]
+
+
+@pytest.mark.parametrize(
+    ("command", "files", "name"),
+    [
+        ("{python} script.py --out={output_dir} --data=data.csv", "", "data.csv"),
+        ("{python} -m package.train --out={output_dir}", "", "package/train.py"),
+        ("{python} script.py --out={output_dir}", "package/**/*.py data.csv", "package/util.py"),
+    ],
+)
+def test_the_content_of_files_is_part_of_the_identity(sweeps, command, files, name):
+    for path in ("package/train.py", "package/util.py", "data.csv"):
+        sweeps.script(SCRIPT, path)
+    space = {"command": command, "files": files}
+    (before,) = plan(sweeps.file(space)).trials
+    sweeps.script(SCRIPT, "package/unrelated.txt")
+    assert plan(sweeps.file(space)).trials == (before,)
+    sweeps.script(f"{SCRIPT}#", name)
+    (after,) = plan(sweeps.file(space)).trials
+    assert before.id != after.id
+
+
+def test_a_file_that_changes_while_the_sweep_runs_is_told(sweeps):
+    code = "open('data.csv', 'a').write('x'); print('{{}}')"
+    sweeps.script("", "data.csv")
+    space = {"command": f"{inline(code)} data.csv {{n}}", "metrics": "stdout", "n": [1, 2]}
+    _, second = sweeps.run(space).results
+    assert second.failure.cause is Cause.INPUT
+    assert "data.csv has changed since the sweep was planned" in second.failure.message
+
+
+# Metrics
+
+
+def test_json_lines_give_metrics_and_curve(sweeps):
+    lines = [
+        {"step": 1, "loss": 2, "note": "x"},
+        {"step": 2, "loss": 1.5, "val_accuracy": 0.5, "epoch": 0.1},
+        {"test": {"accuracy": 0.25}, "val_accuracy": 0.75},
+    ]
+    sweeps.script("\n".join(f"print({json.dumps(line)!r})" for line in lines), "lines.py")
+    (result,) = sweeps.run({"command": "{python} lines.py", "metrics": "stdout"}).results
+    assert result.metrics == {
+        "validation/loss": 1.5,
+        "validation/accuracy": 0.75,
+        "test/accuracy": 0.25,
+    }
+    first, second = sweeps.stored().curve
+    assert first == {"step": 1, "validation/loss": 2}
+    assert second["validation/accuracy"] == 0.5
+
+
+def test_metrics_of_an_mlflow_run(sweeps, monkeypatch):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "somewhere-else")
+    sweeps.script(
+        "import mlflow\n"
+        "with mlflow.start_run():\n"
+        "    for step in range(3):\n"
+        "        mlflow.log_metric('eval_accuracy', step / 2, step=step)\n"
+        "    mlflow.log_metric('test_accuracy', 0.5)\n"
+        "    mlflow.log_text('text', 'artifact.txt')\n",
+        "tracked.py",
+    )
+    (result,) = sweeps.run({"command": "{python} tracked.py", "metrics": "mlflow"}).results
+    assert result.failure is None
+    assert result.metrics == {"validation/accuracy": 1.0, "test/accuracy": 0.5}
+    assert [point["validation/accuracy"] for point in sweeps.stored().curve] == [0, 0.5, 1]
+    assert {path.name for path in sweeps.folder.iterdir()} == {
+        "script.py",
+        "tracked.py",
+        "sweep.yaml",
+        "store",
+    }
+
+
+def test_the_names_of_metrics():
+    names = {
+        "eval_f1": "validation/f1",
+        "test/f1": "test/f1",
+        "train_loss": "train/loss",
+        "lr": "validation/lr",
+        "system/cpu": "system/cpu",
+        "predict_loss": "test/loss",
+    }
+    assert split_names(names) == names
+    # As Keras has it: the plain one is of the training split.
+    assert split_names(["loss", "val_loss"]) == {"loss": "loss", "val_loss": "validation/loss"}
+
+
+def test_a_trial_without_the_ranking_metric_fails_and_keeps_its_result(sweeps):
+    space = {"command": WRITE, "lr": 1}
+    failure = sweeps.failure(space, metric={"name": "acuracy", "mode": "max"})
+    assert failure.cause is Cause.INPUT
+    assert "no metric 'validation/acuracy'; it gave: validation/accuracy" in failure.message
+    found = sweeps.run(space)
+    assert found.num_reused == 1
+    assert found.exit_code == 0
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "message"),
+    [
+        (
+            "import sys; print('before'); sys.exit('no such file')",
+            Cause.BUG,
+            "exit code 1: no such",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", Cause.BUG, "was ended by SIGKILL (out of memory?)"),
+        ("import os; os.kill(os.getpid(), 11)", Cause.BUG, "was ended by SIGSEGV"),
+        ("print('done')", Cause.INPUT, "the command wrote no metrics.json into its folder"),
+    ],
+)
+def test_a_failing_command(sweeps, code, cause, message):
+    failure = sweeps.failure({"command": inline(code)})
+    assert failure.cause is cause
+    assert message in failure.message
+    if "before" in code:
+        assert "\nbefore" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("content", "cause", "message"),
+    [
+        ("{", Cause.INPUT, "metrics.json is not a JSON object"),
+        ("[1]", Cause.INPUT, "metrics.json is not a JSON object"),
+        ('{"accuracy": "0.9"}', Cause.INPUT, "metrics.json holds no number"),
+        ('{"accuracy": NaN}', Cause.DIVERGED, "metric 'accuracy' is nan"),
+    ],
+)
+def test_unusable_metrics(sweeps, content, cause, message):
+    sweeps.script(f"import sys; open(sys.argv[1], 'w').write({content!r})", "write.py")
+    failure = sweeps.failure({"command": "{python} write.py {output_dir}/metrics.json"})
+    assert (failure.cause, message in failure.message) == (cause, True)
+
+
+def test_stdout_without_a_metric(sweeps):
+    failure = sweeps.failure({"command": inline("print('accuracy: 1')"), "metrics": "stdout"})
+    assert "no line of stdout is a JSON object with a number" in failure.message
+
+
+# Endings: nothing is left behind
+
+
+def test_a_timeout_ends_all_processes_of_a_command(sweeps):
+    sweeps.script(OUTLIVING)
+    failure = sweeps.failure({"command": "{python} script.py", "timeout_s": 1.5})
+    assert "was ended after 1.5 s (timeout_s)" in failure.message
+    all_end(pids(sweeps.folder))
+
+
+def test_what_a_command_leaves_in_the_background_is_ended(sweeps):
+    sweeps.script(
+        OUTLIVING.rpartition("time.sleep")[0] + "print('{\"accuracy\": 1}')",
+    )
+    found = sweeps.run({"command": "{python} script.py", "metrics": "stdout"})
+    assert found.exit_code == 0
+    all_end(pids(sweeps.folder))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_an_interrupted_or_killed_run(sweeps, number):
+    sweeps.script(OUTLIVING)
+    path = sweeps.file({"command": "{python} script.py"})
+    code = f"from orchestrator import run; run({str(path)!r}, backend='inline')"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=sweeps.folder)
+    started = pids(sweeps.folder)
+    os.kill(process.pid, number)
+    all_end(started)
+    process.wait(30)
+
+
+def test_no_process_outlives_a_worker_that_ray_kills(ray_session, tmp_path):
+    ray = importlib.import_module("ray")  # not before it is needed: it takes a second
+    (tmp_path / "script.py").write_text(OUTLIVING)
+
+    @ray.remote
+    class Worker:
+        def work(self, folder):
+            execute([sys.executable, "script.py"], folder, {}, None, print)
+
+    worker = Worker.remote()
+    worker.work.remote(tmp_path)
+    started = pids(tmp_path)
+    ray.kill(worker)
+    all_end(started)
+
+
+# Faults told before anything runs
+
+
+@pytest.mark.parametrize(
+    ("space", "fault"),
+    [
+        ({"command": WRITE, "lrs": 1}, "{lr} stands for nothing here"),
+        ({"command": WRITE, "lr": 1, "lr2": 2}, "space.lr2: nothing uses 'lr2'"),
+        ({"command": WRITE, "lr": 1, "timeout": 2}, "did you mean 'timeout_s'?"),
+        ({"command": "ls {seed", "lr": 1}, "a brace that is meant as such is written twice"),
+        ({"command": 'ls {"a": 1}'}, "a brace that is meant as such is written twice"),
+        ({"command": ["ls", "-l"]}, "a list is an axis of whole commands"),
+        ({"command": "ls 'x"}, "cannot be split into words"),
+        ({"command": "ls", "files": "'x"}, "space.files: cannot be split into words"),
+        ({"command": "ls", "env": {"A=B": 1}}, "space.env"),
+        ({"command": "cat x | wc"}, "no shell runs the command"),
+        ({"command": "no-such-program"}, "there is no program 'no-such-program' on the PATH"),
+        ({"command": "./script.py"}, "is not executable"),
+        ({"command": "./no.py"}, "there is no program"),
+        ({"command": "ls", "cwd": "srcipts"}, "did you mean 'scripts'?"),
+        ({"command": "ls", "metrics": "stdot"}, "did you mean 'stdout'?"),
+        ({"command": "ls", "metrics": "/tmp/metrics.json"}, "must be in {output_dir}"),
+        ({"command": "ls", "files": "*.cvs"}, "no file matches '*.cvs'"),
+        ({"command": "ls", "timeout_s": 0}, "greater than 0"),
+        ({"command": "ls {lr}", "lr": {"min": 1}}, "a text, a number, true, false or null"),
+        ({"command": "ls {seed}", "seed": [1]}, "'seed' is given to every trial"),
+        ({"lr": 1}, "'command' is required"),
+    ],
+)
+def test_faults_of_the_space(sweeps, space, fault):
+    (sweeps.folder / "scripts").mkdir()
+    assert fault in sweeps.faults(space)
+
+
+def test_metric_and_mode_are_required(sweeps):
+    space = {"command": "ls"}
+    assert "metric: required by this pipeline" in sweeps.faults(space, metric=None)
+    assert "metric.mode: required" in sweeps.faults(space, metric={"name": "accuracy"})
