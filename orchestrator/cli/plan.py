@@ -34,14 +34,19 @@ def _show(plan: Plan) -> None:
     console = stdout()
     num_known = sum(plan.is_known(trial) for trial in plan.trials)
     num_to_run = len({digest for job in plan.jobs for digest in job.stages})
-    models, tasks, configs, seeds = (
-        len({getattr(trial, part) for trial in plan.trials})
-        for part in ("model", "task", "config_id", "seed")
-    )
+    counts = [
+        _count(number, noun)
+        for noun, part in (
+            ("model", "model"),
+            ("task", "task"),
+            ("config", "config_id"),
+            ("seed", "seed"),
+        )
+        if (number := len({getattr(trial, part) for trial in plan.trials} - {""}))
+    ]
     console.print(
         f"[bold]{plan.sweep.name}[/bold]: {len(plan.trials)} trials "
-        f"({_count(models, 'model')}, {_count(tasks, 'task')}, {_count(configs, 'config')}, "
-        f"{_count(seeds, 'seed')}), {num_known} known, {len(plan.trials) - num_known} to run"
+        f"({', '.join(counts)}), {num_known} known, {len(plan.trials) - num_known} to run"
     )
     if not plan.jobs:
         console.print("Nothing to compute: every trial's result is in the store.")
@@ -70,7 +75,7 @@ def _stage_table(plan: Plan) -> Table:
     table.add_column("stage")
     for heading in ("in trials", "merged", "known", "to run"):
         table.add_column(heading, justify="right")
-    for name in merged:
+    for name in plan.stage_names:
         counts = (unmerged[name], merged[name], known[name], to_run[name])
         table.add_row(name, *map(str, counts))
     return table

@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         places = {"store": store, "tracking_uri": tracking_uri}
         if report.state is State.KILLED:
             print_hint(f"Continue with: {command_line('run', sweep, **places)}")
-        else:
+        elif report.is_tracked:
             print_hint(f"In MLflow: {command_line('ui', sweep, **places)}")
     sys.exit(report.exit_code)
 

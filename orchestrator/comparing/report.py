@@ -31,6 +31,8 @@ class Report:
     """One for each trial, in the plan's order."""
     num_reused: int = 0
     """Trials whose result the store had before this run."""
+    is_tracked: bool = True
+    """Whether MLflow has them too."""
 
     @cached_property
     def leaderboard(self) -> Leaderboard:

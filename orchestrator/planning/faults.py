@@ -85,6 +85,9 @@ def _fault(
     if details["type"] == "missing":
         return file.fault(f"{noun} {str(location[-1])!r} is required", path)
     message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "string_pattern_mismatch":  # people read the description, not the pattern
+        field = _schema_at(schema, location[:-1]).model_fields.get(str(location[-1]))
+        message = " ".join((field.description or message if field else message).split())
     nearest = ""
     expected = details.get("ctx", {}).get("expected")
     if expected and isinstance(details["input"], str):

@@ -6,8 +6,9 @@ It reads catalogues and local files; it fetches nothing that is large and comput
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -53,7 +54,34 @@ def parse(file: SweepFile) -> Sweep:
     try:
         return Sweep.model_validate(file.data)
     except ValidationError as error:
-        raise InvalidSweepError(faults_of(error, Sweep, file), str(file.path or "")) from error
+        found = faults_of(error, Sweep, file)
+        if not any("pipeline" in (fault.nearest, _first_key(fault)) for fault in found):
+            found += _faults_elsewhere(file, {_first_key(fault) for fault in found})
+        raise InvalidSweepError(found, str(file.path or "")) from error
+
+
+def _faults_elsewhere(file: SweepFile, faulty: set[str]) -> list[Fault]:
+    """Return the faults that a sweep would have without the keys that are at fault already."""
+    data = {key: value for key, value in file.data.items() if key not in faulty}
+    rest = replace(file, data={"name": "unnamed", **data})
+    # What names a model, a task or a seed cannot be judged where the list of them is at fault.
+    unknowable = tuple(f".{key}" for key in faulty)
+    try:
+        expand(Sweep.model_validate(rest.data), rest)
+    except ValidationError:
+        return []
+    except InvalidSweepError as error:
+        return [
+            fault
+            for fault in error.faults
+            if fault.line and _first_key(fault) not in faulty
+            if not fault.key.endswith(unknowable)
+        ]
+    return []
+
+
+def _first_key(fault: Fault) -> str:
+    return re.split(r"[.\[]", fault.key)[0]
 
 
 def expand(sweep: Sweep, file: SweepFile) -> list[GridPoint]:

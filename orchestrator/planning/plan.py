@@ -69,6 +69,17 @@ class Plan:
         """How many stages there would be if no trial shared any."""
         return sum(len(trial.stages) for trial in self.trials)
 
+    @property
+    def stage_names(self) -> list[str]:
+        """The names of its stages, each once, in the order in which a trial goes through them."""
+        depths: dict[str, int] = {}
+        for digest, stage in self.stages.items():
+            depths[digest] = 1 + max((depths[d] for d in stage.inputs.values()), default=0)
+        names: dict[str, int] = {}
+        for digest, stage in self.stages.items():
+            names[stage.stage.name] = max(names.get(stage.stage.name, 0), depths[digest])
+        return sorted(names, key=lambda name: names[name])
+
     def is_known(self, trial: Trial) -> bool:
         """Return whether the store already has a trial's result."""
         return trial.result_digest in self.known
@@ -145,7 +156,8 @@ def make_plan(
         for digest in trial.stages:
             counts[digest] += 1
     stages = {
-        digest: _planned(node, counts[digest], setting.timings) for digest, node in nodes.items()
+        digest: planned_stage(node, counts[digest], setting.timings)
+        for digest, node in nodes.items()
     }
     needed = _needed(trials, stages, setting.known, setting.skipped)
     jobs = pack(
@@ -175,7 +187,8 @@ def num_slots(sweep: Sweep, capacity: Resources) -> int:
     return max(1, min(int(slots), sweep.max_concurrent or int(slots)))
 
 
-def _planned(node: Node, num_trials: int, timings: Timings) -> PlannedStage:
+def planned_stage(node: Node, num_trials: int, timings: Timings) -> PlannedStage:
+    """Return a node as a worker gets it."""
     keys = cost_keys(node)
     recorded_s = timings.estimate_s(keys)
     return PlannedStage(

@@ -28,10 +28,17 @@ class Subspace:
     """Where it stands in the file."""
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Yield the points of the grid; the last axis varies fastest."""
-        axes = [value if is_sequence(value) else [value] for value in self.axes.values()]
-        for values in itertools.product(*axes):
-            yield dict(zip(self.axes, values, strict=True))
+        """Yield the points of the grid; the last axis varies fastest.
+
+        An empty axis is left out: it is a fault, and must not hide those of the other axes.
+        """
+        axes = {
+            name: value if is_sequence(value) else [value]
+            for name, value in self.axes.items()
+            if not is_sequence(value) or value
+        }
+        for values in itertools.product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
 
 
 def subspaces(space: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Subspace]:

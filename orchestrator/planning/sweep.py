@@ -67,7 +67,7 @@ class Sweep(_Part):
     """One request: models x tasks x points of the space x seeds."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-    """Names the sweep's folder and its MLflow experiment: letters, digits, `.`, `_` and `-`."""
+    """Names the sweep's folder and its MLflow experiment: letters, digits, `.`, `_` and `-`"""
     pipeline: str = "transfer"
     """What a trial does: a pipeline of `fanflare catalog`, or `package.module:attribute`."""
     models: Annotated[

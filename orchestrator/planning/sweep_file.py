@@ -26,6 +26,8 @@ class SweepFile:
     data: Any
     path: Path | None = None
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    text: str = ""
+    """The file as it was written; empty where there was none."""
 
     @classmethod
     def read(cls, path: Path) -> SweepFile:
@@ -37,9 +39,8 @@ class SweepFile:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidSweepError(
-                [Fault(message=f"cannot be read: {error}")], str(path)
-            ) from error
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise InvalidSweepError([Fault(message=f"cannot be read: {why}")], str(path)) from error
         try:
             tree = YAML(typ="rt", pure=True).load(text)
         except MarkedYAMLError as error:
@@ -54,7 +55,7 @@ class SweepFile:
         except RecursionError as error:
             raise InvalidSweepError([Fault(message="nested too deep")], str(path)) from error
         lines: dict[KeyPath, int] = {}
-        return cls(_plain(tree, (), lines), path, lines)
+        return cls(_plain(tree, (), lines), path, lines, text)
 
     @property
     def folder(self) -> Path:

@@ -41,7 +41,7 @@ class Progress:
         )
         return cls(
             num_trials=len(plan.trials),
-            stage_totals=totals,
+            stage_totals=Counter({name: totals[name] for name in plan.stage_names if totals[name]}),
             cost_total_s=sum(job.cost_s for job in plan.jobs),
         )
 

@@ -179,6 +179,7 @@ class _Session:
         self._workspace = workspace
         self._options = options
         self._started_at = started_at
+        self._is_tracked = uri is not None
         self._tracker: Tracker = (
             MlflowTracker(uri, workspace.folder / "mlartifacts") if uri else NullTracker()
         )
@@ -195,8 +196,8 @@ class _Session:
     def execute(self) -> Report:
         """Run the plan and return the report."""
         self._note("sweep_started", num_trials=len(self._plan.trials))
-        self._workspace.save_copy()
-        self._tracker.start(sweep_info(self._workspace, self._plan))
+        sweep_id = self._workspace.save_copy()
+        self._tracker.start(sweep_info(self._workspace, self._plan, sweep_id))
         state = State.FINISHED
         try:
             self._driver.record_known()
@@ -233,10 +234,14 @@ class _Session:
         results = self._driver.all_results()
         if state is State.FINISHED and any(r.state is not State.FINISHED for r in results):
             state = State.FAILED
-        report = Report(self._workspace.sweep.name, state, results, self._driver.progress.num_known)
+        num_known = self._driver.progress.num_known
+        report = Report(
+            self._workspace.sweep.name, state, results, num_known, is_tracked=self._is_tracked
+        )
         self._note("sweep_ended", state=str(state), counts=dict(report.counts))
         self._journal.close()
-        self._options.observer.message("writing the last results to MLflow")
+        if report.is_tracked:
+            self._options.observer.message("writing the last results to MLflow")
         tracked = self._tracker.finish(state, sweep_summary(report))
         for fault in tracked.faults:
             self._options.observer.message(f"MLflow: {fault}")

@@ -14,7 +14,6 @@ from orchestrator.planning.trial import TrialResult
 from orchestrator.running.redaction import redact
 from orchestrator.running.tracking import ConfigSummary, SweepInfo, SweepSummary
 from orchestrator.running.workspace import Workspace
-from pipelines.contract import digest_of
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -63,13 +62,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def sweep_info(workspace: Workspace, plan: Plan) -> SweepInfo:
+def sweep_info(workspace: Workspace, plan: Plan, sweep_id: str) -> SweepInfo:
     """Return what the tracker shows while a sweep runs."""
-    text = workspace.file.path.read_text() if workspace.file.path else None
-    name = "sweep.yaml" if text is not None else "sweep.json"
+    text = workspace.file.text
+    name = "sweep.yaml" if text else "sweep.json"
     return SweepInfo(
         name=workspace.sweep.name,
-        id=digest_of([workspace.sweep.name, workspace.store.root])[:16],
+        id=sweep_id,
         params={"pipeline": workspace.sweep.pipeline},
         files={
             name: redact(text or json.dumps(workspace.file.data, indent=1)),

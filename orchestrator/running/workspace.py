@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,11 +109,26 @@ class Workspace:
                 timings.observe(keys, duration_s)
             self.store.write_bytes(_TIMINGS, json.dumps(timings.to_json()).encode())
 
-    def save_copy(self) -> None:
-        """Keep the sweep's content in the store, so that it can be opened by name."""
-        content = {"data": self.file.data, "path": self.file_name and str(self.file.path)}
+    def save_copy(self) -> str:
+        """Keep the sweep's content in the store, so that it can be opened by name.
+
+        Returns:
+            The id by which a tracking server tells it from other sweeps of the same name; it
+            stays with the store, wherever that is moved.
+        """
         path = _copy_path(self.sweep.name)
+        try:
+            sweep_id = str(json.loads(self.store.read_bytes(path))["id"])
+        except (OSError, ValueError, KeyError):
+            sweep_id = uuid.uuid4().hex[:16]
+        content = {
+            "id": sweep_id,
+            "data": self.file.data,
+            "path": str(self.file.path.resolve()) if self.file.path else "",
+            "text": self.file.text,
+        }
         self.store.write_bytes(path, json.dumps(content, indent=1).encode())
+        return sweep_id
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -130,7 +146,7 @@ class Workspace:
             pid = owner.read_text().strip() if owner.exists() else "unknown"
             raise SweepBusyError(
                 f"sweep {self.sweep.name!r} is being run by process {pid}; "
-                f"watch it with: fanflare status {self.sweep.name}"
+                f"watch it with: fanflare status {self.file.path or self.sweep.name}"
             ) from error
         try:
             owner.write_text(str(os.getpid()))
@@ -203,7 +219,8 @@ def _sweep_file(given: SweepLike, store: str | None) -> SweepFile:
             f"{location!r}; name a file, or another store with --store"
         ) from error
     data = {**copy["data"], "store": location}
-    return SweepFile(data, Path(copy["path"]) if copy["path"] else None)
+    written_at = Path(copy["path"]) if copy["path"] else None
+    return SweepFile(data, written_at, text=copy["text"])
 
 
 def _store_location(sweep: Sweep, file: SweepFile) -> str:

@@ -249,7 +249,7 @@ def test_a_failing_checked_stage_is_a_fault_of_the_file(toy, tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(
         f'name: toy\npipeline: "tests.toy:CHECKED"\ntracking: off\nstore: store\n'
-        f"space:\n  tag: {toy.tag}\n  fail: input\n  fail_in: prepare\n"
+        f"space:\n  tag: '{toy.tag}'\n  fail: input\n  fail_in: prepare\n"
     )
     with pytest.raises(InvalidSweepError, match="the data has no label") as caught:
         run(path, backend="inline")
@@ -398,7 +398,7 @@ def test_a_sweep_is_reported_by_name_and_by_file(toy, tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(
         f'name: mine\npipeline: "tests.toy:TOY"\ntracking: off\nstore: store\n'
-        f"space: {{tag: {toy.tag}, value: [1, 2]}}\n"
+        f"space: {{tag: '{toy.tag}', value: [1, 2]}}\n"
     )
     assert states(report(path)) == {"SCHEDULED": 2}
     assert open_sweep(path).state() is State.SCHEDULED

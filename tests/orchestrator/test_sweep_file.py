@@ -90,7 +90,7 @@ def test_a_misspelt_name_is_told_with_its_line_and_the_nearest_one(tmp_path, cas
 
 
 WRONG = {
-    "name with a slash": ("name: toy", "name: a/b", 1, "name", "pattern"),
+    "name with a slash": ("name: toy", "name: a/b", 1, "name", "letters, digits"),
     "name that is a number": ("name: toy", "name: 7", 1, "name", "string"),
     "no name": ("name: toy\n", "", None, "name", "required"),
     "seeds in words": ("seeds: 2", "seeds: five", 4, "seeds", "integer"),
@@ -383,3 +383,29 @@ def test_planning_leaves_no_trace(tmp_path):
     assert len(plan(write(tmp_path, TOY), store=str(store)).trials) == 4
     assert not store.exists()
     assert math.isfinite(sum(job.cost_s for job in plan(write(tmp_path, TOY)).jobs))
+
+
+def test_a_misspelt_key_hides_no_fault_of_another_kind(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "name: two words\n"
+        "max_concurent: 2\n"
+        "models: all-MiniLM-L6-v3\n"
+        "tasks: bbc-news\n"
+        "seeds: 0\n"
+        "space:\n"
+        "  method: prob\n"
+        "  learning_rate: []\n"
+        "  seeds: 9\n"
+    )
+    with pytest.raises(InvalidSweepError) as caught:
+        open_sweep(path)
+    told = {(fault.line, fault.key) for fault in caught.value.faults}
+    assert told == {
+        (1, "name"),
+        (2, "max_concurent"),
+        (3, "models"),
+        (5, "seeds"),
+        (7, "space.method"),
+        (8, "space.learning_rate"),
+    }
