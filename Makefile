@@ -32,13 +32,13 @@ clean:
 
 $(VENV)/.created: constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade -c constraints.txt pip
+	$(PIP) install -qq --upgrade -c constraints.txt pip
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
-	$(PIP) install --quiet -c constraints.txt --editable .
+	$(PIP) install -qq -c constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet -c constraints.txt --editable '.[dev]'
+	$(PIP) install -qq -c constraints.txt --editable '.[dev]'
 	touch $@

@@ -2,6 +2,7 @@
 
 FanflareError
 |- InvalidSweepError   the sweep, or what it names, has faults; all of them are listed
+|- ExportError         a trial cannot be exported, or not to this folder
 |- SweepBusyError      another process is running this sweep
 `- UnknownNameError    there is no such sweep, trial or backend
 """
@@ -56,6 +57,10 @@ class InvalidSweepError(FanflareError):
         if len(self.faults) > MAX_SHOWN_FAULTS:
             lines.append(f"  ... and {len(self.faults) - MAX_SHOWN_FAULTS} more")
         super().__init__("\n".join(lines))
+
+
+class ExportError(FanflareError):
+    """A trial cannot be exported, or not to this folder."""
 
 
 class SweepBusyError(FanflareError):

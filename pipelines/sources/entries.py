@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pipelines.sources.base import TaskKind
 
 ClassificationMetric = Literal["accuracy", "f1", "f1_macro", "matthews_corrcoef"]
 RegressionMetric = Literal["pearson", "spearmanr", "mean_squared_error"]
+TokenMetric = Literal["accuracy", "f1", "f1_macro"]
+
+Column = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True),
+    WithJsonSchema({"type": ["string", "integer"]}),
+]
+"""The name of a column, or its number where columns have no names."""
 
 SHA256 = r"^[0-9a-f]{64}$"
 
@@ -40,15 +48,19 @@ class TaskEntry(BaseModel):
     `pypi:PACKAGE==VERSION/file/inside.csv`."""
     kind: TaskKind | None = None
     """What is predicted; by default regression where the label column holds fractions, else
-    classification, and a pair kind where `text_pair` is given."""
-    text: str = "text"
-    """The column that holds the text."""
+    classification, and a pair kind where `text_pair` is given; files of the formats CoNLL and
+    CoNLL-U are token-classification."""
+    text: Column = "text"
+    """The column that holds the text, or the list of words; in a CoNLL file its number, counted
+    from 1, in CoNLL-U its name; by default the words."""
     text_pair: str | None = None
     """The column that holds the second text of a pair."""
-    label: str = "label"
-    """The column that holds the class or the number to predict."""
-    metric: ClassificationMetric | RegressionMetric | None = None
-    """The metric that ranks configs; by default `accuracy` for classes, `pearson` for numbers."""
+    label: Column = "label"
+    """The column that holds the class or the number to predict, or the list of the words' tags;
+    by default the last of a CoNLL file, `upos` in CoNLL-U."""
+    metric: ClassificationMetric | RegressionMetric | TokenMetric | None = None
+    """The metric that ranks configs; by default `accuracy` for classes, `pearson` for numbers,
+    `f1` for BIO tags."""
     splits: dict[Literal["train", "validation", "test"], str] | None = None
     """Where the official splits are: a path or glob pattern inside `source`, or the name of a
     split of the hub. Splits that are not there are taken out of `train`."""

@@ -6,16 +6,25 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pipelines.contract import InputError
 from pipelines.sources.base import Origin, Source, Task, TaskKind
-from pipelines.sources.entries import ClassificationMetric, RegressionMetric, TaskEntry
+from pipelines.sources.entries import (
+    ClassificationMetric,
+    RegressionMetric,
+    TaskEntry,
+    TokenMetric,
+)
 from pipelines.sources.hub import DATASETS, resolve_commit
 from pipelines.sources.local import matching, path_digest
 from pipelines.sources.packages import distribution
-from pipelines.sources.readers import COMPRESSED, SUFFIXES, read_columns
+from pipelines.sources.readers import COMPRESSED, CONLL, SUFFIXES, read_columns
 from pipelines.sources.reference import Reference, data_suffix
+from pipelines.sources.tags import marks_entities
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -32,6 +41,8 @@ SPLIT_PATTERNS = (
     "{name}/*{suffix}",
 )
 """Where a split's files are looked for; the first that matches is taken."""
+WORD_A_LINE = ("conll", "conllu")
+"""The readers whose files can be of one kind only."""
 
 
 def user_task(entry: TaskEntry, reference: Reference) -> Task:
@@ -58,12 +69,10 @@ def user_task(entry: TaskEntry, reference: Reference) -> Task:
     if task.kind.is_pair != (entry.text_pair is not None):
         raise _unfit_pair(task.kind)
     if reference.origin is not Origin.HUB:
-        reader, defaults = _reader(task.source)
-        task = _inspected(
-            replace(task, reader=reader, options={**defaults, **options}), entry.kind is None
-        )
-    default = "pearson" if task.kind.is_regression else "accuracy"
-    return replace(task, metric=entry.metric or default)
+        task = _of_files(task, entry)
+    elif task.kind.labels_words:
+        task = replace(task, metric=entry.metric or "f1")
+    return replace(task, metric=task.metric or _metric_names(task.kind)[0])
 
 
 def check_metric(task: Task) -> None:
@@ -72,7 +81,7 @@ def check_metric(task: Task) -> None:
     Raises:
         InputError: It does not.
     """
-    names = get_args(RegressionMetric if task.kind.is_regression else ClassificationMetric)
+    names = _metric_names(task.kind)
     if task.metric not in names:
         raise InputError(
             f"metric {task.metric!r} does not fit a {task.kind} task; "
@@ -80,6 +89,13 @@ def check_metric(task: Task) -> None:
             key="metric",
             nearest=(difflib.get_close_matches(task.metric, names, n=1) or names)[0],
         )
+
+
+def _metric_names(kind: TaskKind) -> tuple[str, ...]:
+    """Return the metrics of a kind, the default first."""
+    if kind.labels_words:
+        return get_args(TokenMetric)
+    return get_args(RegressionMetric if kind.is_regression else ClassificationMetric)
 
 
 def _default_kind(entry: TaskEntry) -> TaskKind:
@@ -185,7 +201,26 @@ def _first_match(root: Path, names: Iterable[str], suffix: str) -> str:
     return next((pattern for pattern in patterns if any(root.glob(pattern))), "")
 
 
-def _reader(source: Source) -> tuple[str, Mapping[str, Any]]:
+def _of_files(task: Task, entry: TaskEntry) -> Task:
+    """Return the task with its reader, its kind and what its files show of it."""
+    reader, defaults = _reader(task.source, task.kind)
+    labels_words = reader in WORD_A_LINE
+    if labels_words and entry.kind not in (None, TaskKind.TOKEN_CLASSIFICATION):
+        raise InputError(
+            f"kind is {entry.kind}, but the file has one word a line with its tag",
+            key="kind",
+            nearest=TaskKind.TOKEN_CLASSIFICATION.value,
+        )
+    kind = TaskKind.TOKEN_CLASSIFICATION if labels_words else task.kind
+    unset = {name: value for name, value in defaults.items() if name not in entry.model_fields_set}
+    lists = {"lists": True} if kind.labels_words and reader == "jsonl" else {}
+    return _inspected(
+        replace(task, kind=kind, reader=reader, options={**task.options, **unset, **lists}),
+        entry.kind is None and not labels_words,
+    )
+
+
+def _reader(source: Source, kind: TaskKind) -> tuple[str, Mapping[str, Any]]:
     suffixes = {data_suffix(path)[0] for path in source.paths.values()}
     if source.origin is Origin.PATH:
         root = Path(source.location)
@@ -193,6 +228,8 @@ def _reader(source: Source) -> tuple[str, Mapping[str, Any]]:
         suffixes = {data_suffix(file.name)[0] for file in files}
     if len(suffixes) == 1 and "" not in suffixes:
         return SUFFIXES[suffixes.pop()]
+    if kind.labels_words and not any(suffixes):
+        return CONLL  # whose files are called `.txt`, `.iob`, or `train` without any suffix
     if len(suffixes) > 1:
         raise InputError(f"{source} mixes file formats; use one for all splits", key="splits")
     raise InputError(
@@ -209,6 +246,10 @@ def _inspected(task: Task, infer_kind: bool) -> Task:
     from pipelines.sources.readers.columns import kind_of, standardise  # noqa: PLC0415
 
     tables = read_columns(task)
+    if task.kind.labels_words:
+        return _inspected_words(
+            task, pa.concat_tables([standardise(table, task) for table in tables.values()])
+        )
     labels = [table[task.options["label"]] for table in tables.values()]
     if infer_kind:
         kinds = {kind_of(label, is_pair=task.kind.is_pair) for label in labels}
@@ -217,3 +258,14 @@ def _inspected(task: Task, infer_kind: bool) -> Task:
     rows = pa.concat_tables([standardise(table, task) for table in tables.values()])
     classes = None if task.kind.is_regression else len(rows["label"].drop_null().unique())
     return replace(task, num_rows=len(rows) - rows["label"].null_count, num_classes=classes)
+
+
+def _inspected_words(task: Task, sentences: pa.Table) -> Task:
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    labels = sentences["labels"]
+    tags = pc.list_flatten(labels).drop_null().unique().to_pylist()
+    metric = task.metric or ("f1" if marks_entities(tags) else "accuracy")
+    return replace(
+        task, metric=metric, num_rows=len(labels) - labels.null_count, num_classes=len(tags)
+    )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from pipelines.contract import Context
 from pipelines.sources import Model, fetch
+from pipelines.transfer.training import Rows
+from pipelines.transfer.truth import ragged
 
 
 def use_threads(context: Context) -> None:
@@ -23,11 +24,17 @@ def use_threads(context: Context) -> None:
         torch.set_num_threads(context.num_cpus)
 
 
-def warm_tokenizer(context: Context, model: Model) -> Any:
-    """Return the model's tokenizer."""
+WORDS = "words"
+"""In a batch: which of the tokens, numbered `(batch * length,)`, stand for words."""
+
+
+def warm_tokenizer(context: Context, model: Model, **options: Any) -> Any:
+    """Return the model's tokenizer, by default as it was saved."""
     return context.cached(
-        f"tokenizer/{model.digest}",
-        lambda: AutoTokenizer.from_pretrained(fetch(model.source), local_files_only=True),
+        "/".join(["tokenizer", model.digest, *options]),
+        lambda: AutoTokenizer.from_pretrained(
+            fetch(model.source), local_files_only=True, **options
+        ),
     )
 
 
@@ -70,6 +77,19 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+def features_of(backbone: nn.Module, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
+    """Return one vector a text, or one a word where the batch says which tokens are words.
+
+    Returns:
+        `(batch, width)`, or `(words, width)`.
+    """
+    inputs = {name: tensor for name, tensor in batch.items() if name != WORDS}
+    hidden: Tensor = backbone(**inputs).last_hidden_state  # (batch, length, width)
+    if WORDS in batch:
+        return hidden.flatten(0, 1)[batch[WORDS]]
+    return pool(hidden, batch["attention_mask"], pooling)
+
+
 class TokenBatches:
     """Tokenised texts, padded a batch at a time to the longest in it.
 
@@ -81,7 +101,7 @@ class TokenBatches:
 
     def __init__(self, table: pa.Table, pad_id: int, device: str) -> None:
         self._columns = {
-            name: _ragged(table[name])
+            name: ragged(table[name])
             for name in ("input_ids", "token_type_ids")
             if name in table.column_names
         }
@@ -92,7 +112,16 @@ class TokenBatches:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    @property
+    def num_outputs(self) -> int:
+        """How many things there are to predict: one a text."""
+        return len(self)
+
+    def places(self, rows: Rows) -> Rows:
+        """Return the numbers of what a batch of rows gives outputs for."""
+        return rows
+
+    def batch(self, rows: Rows) -> dict[str, Tensor]:
         """Return the model's inputs for some rows, each `(batch, longest)`."""
         longest = int(self.lengths[rows].max())
         inputs = {}
@@ -107,13 +136,8 @@ class TokenBatches:
         inputs["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(self._device)
         return inputs
 
-    def by_length(self, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
+    def by_length(self, batch_size: int) -> Iterator[Rows]:
         """Yield all rows in batches of like length, so that little is padded."""
         order = np.argsort(self.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
-
-
-def _ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    lists = column.combine_chunks()
-    return lists.values.to_numpy(), lists.offsets.to_numpy()

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.transfer.backbone import TokenBatches, pool, use_threads, warm_backbone
-from pipelines.transfer.tokenization import SPLITS
+from pipelines.transfer.backbone import TokenBatches, features_of, use_threads, warm_backbone
+from pipelines.transfer.loading import SPLITS
+from pipelines.transfer.truth import truth_of
+from pipelines.transfer.word_tokens import token_batches
 
 BATCH_SIZE = 64
 """Texts in one pass; they are sorted by length, so larger batches save nothing on a CPU."""
@@ -23,7 +25,10 @@ def encode(
     inputs: Mapping[str, Artifact],
     sources: Mapping[str, Any],
 ) -> list[StageResult]:
-    """Return for each split the features `(rows, width)`, the labels and the rows' numbers."""
+    """Return for each split the features `(rows, width)`, the labels and the rows' numbers.
+
+    Where words are labelled there are features of each word's first token only.
+    """
     use_threads(context)
     backbone = warm_backbone(context, sources["model"])
     tokens = inputs["tokens"]
@@ -32,23 +37,21 @@ def encode(
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
             table = tokens.table(split)
-            batches = TokenBatches(table, tokens.value["pad_id"], context.device)
+            batches = token_batches(table, tokens.value["pad_id"], context.device)
             arrays[f"{split}/features"] = pooled_features(backbone, batches, member["pooling"])
-            arrays[f"{split}/labels"] = table["label"].to_numpy()
-            arrays[f"{split}/rows"] = table["row"].to_numpy()
+            arrays |= truth_of(table).arrays(split)
         results.append(StageResult(value=dict(tokens.value), arrays=arrays))
     return results
 
 
 @torch.inference_mode()
 def pooled_features(backbone: nn.Module, batches: TokenBatches, pooling: str) -> np.ndarray:
-    """Return the pooled last layer of every text, `(rows, width)` in single precision."""
+    """Return the pooled last layer of every text or word, `(rows, width)`, single precision."""
     features: np.ndarray | None = None
     for rows in batches.by_length(BATCH_SIZE):
         batch = batches.batch(rows)
-        hidden = backbone(**batch).last_hidden_state  # (batch, length, width)
-        pooled = pool(hidden, batch["attention_mask"], pooling).float().cpu().numpy()
+        pooled = features_of(backbone, batch, pooling).float().cpu().numpy()
         if features is None:
-            features = np.empty((len(batches), pooled.shape[1]), dtype=np.float32)
-        features[rows] = pooled
+            features = np.empty((batches.num_outputs, pooled.shape[1]), dtype=np.float32)
+        features[batches.places(rows)] = pooled
     return features if features is not None else np.empty((0, 0), dtype=np.float32)

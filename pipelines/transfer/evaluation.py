@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.transfer.metrics import compute_metrics
+from pipelines.transfer.metrics import compute_metrics, compute_word_metrics
 
 
 def evaluate(
@@ -23,10 +23,10 @@ def evaluate(
     metrics: dict[str, float] = {}
     for split in ("validation", "test"):
         part = predictions.filter(pc.equal(predictions["split"], split))
-        values = compute_metrics(
-            part["label"].to_numpy(),
-            part["prediction"].to_numpy(),
-            num_classes=None if labels is None else len(labels),
-        )
+        columns = part["label"].to_numpy(), part["prediction"].to_numpy()
+        if "position" in part.column_names:
+            values = compute_word_metrics(*columns, part["row"].to_numpy(), labels)
+        else:
+            values = compute_metrics(*columns, num_classes=None if labels is None else len(labels))
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return [StageResult(value={"metrics": metrics}) for _ in members]

@@ -13,6 +13,7 @@ from pipelines.seeding import stream_seed
 from pipelines.transfer.backbone import TokenBatches
 from pipelines.transfer.encoding import BATCH_SIZE
 from pipelines.transfer.training import Rows
+from pipelines.transfer.truth import LOST, Truth, WordSpans
 
 
 class LabelScale:
@@ -36,20 +37,29 @@ class LabelScale:
             return outputs.squeeze(-1).double().cpu().numpy() * self._std + self._mean
         return outputs.argmax(dim=-1).int().cpu().numpy()
 
+    def folded(self, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return a head's weight and bias such that its outputs are in the task's own unit."""
+        return weight * self._std, bias * self._std + self._mean
+
 
 class FeatureExamples:
-    """Rows of features, already on the device."""
+    """Rows of features, already on the device; with `spans` a row has features for each word."""
 
-    def __init__(self, features: Tensor, labels: Tensor) -> None:
-        self.features = features  # (rows, width)
+    def __init__(self, features: Tensor, labels: Tensor, spans: WordSpans | None = None) -> None:
+        self.features = features  # (outputs, width)
         self.labels = labels
+        self._spans = spans
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels if self._spans is None else self._spans)
+
+    def places(self, rows: Rows) -> Rows:
+        """Return the numbers of the features of some rows."""
+        return rows if self._spans is None else self._spans.places(rows)
 
     def batch(self, rows: Rows) -> Tensor:
         """Return `(batch, width)`."""
-        return self.features[torch.as_tensor(rows)]
+        return self.features[torch.as_tensor(self.places(rows))]
 
     def in_order(self) -> Iterator[Rows]:
         """Yield all rows at once: a linear head takes them."""
@@ -64,7 +74,11 @@ class TokenExamples:
         self.labels = labels
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.tokens)
+
+    def places(self, rows: Rows) -> Rows:
+        """Return the numbers of the labels of some rows."""
+        return self.tokens.places(rows)
 
     def batch(self, rows: Rows) -> dict[str, Tensor]:
         """Return the model's inputs, each `(batch, longest)`."""
@@ -92,23 +106,38 @@ def num_outputs(labels: Sequence[str] | None) -> int:
 
 def prediction_table(
     outputs: Mapping[str, Tensor],
-    truth: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    truth: Mapping[str, Truth],
     scale: LabelScale,
 ) -> pa.Table:
-    """Return `split, row, label, prediction, scores` for the validation and the test rows."""
+    """Return `split, row, label, prediction, scores` for the validation and the test rows.
+
+    Where words are labelled there is one row a word, whose `position` in the sentence stands
+    after `row`. A word that has no token has the prediction :data:`LOST` and null for scores.
+    """
     parts = []
     for split in ("validation", "test"):
-        rows, labels = truth[split]
+        place = truth[split]
         scores = outputs[split].float().cpu().numpy()
-        parts.append(
-            pa.table(
-                {
-                    "split": pa.array([split] * len(rows)).dictionary_encode(),
-                    "row": rows,
-                    "label": labels,
-                    "prediction": scale.to_predictions(outputs[split]),
-                    "scores": pa.FixedSizeListArray.from_arrays(scores.ravel(), scores.shape[1]),
-                }
-            )
-        )
+        columns = {
+            "split": pa.array([split] * len(place.rows)).dictionary_encode(),
+            "row": place.rows,
+            "position": place.positions,
+            "label": place.labels,
+            "prediction": scale.to_predictions(outputs[split]),
+            "scores": pa.FixedSizeListArray.from_arrays(scores.ravel(), scores.shape[1]),
+        }
+        if place.kept is None:
+            del columns["position"]
+        else:
+            index = _index_of_outputs(place.kept, len(place.labels))
+            columns["prediction"] = pa.array(columns["prediction"]).take(index).fill_null(LOST)
+            columns["scores"] = columns["scores"].take(index)
+        parts.append(pa.table(columns))
     return pa.concat_tables(parts).unify_dictionaries()
+
+
+def _index_of_outputs(kept: np.ndarray, num_labels: int) -> pa.Array:
+    """Return for each label the number of its output, null where it has none."""
+    index = np.full(num_labels, LOST)
+    index[kept] = np.arange(len(kept))
+    return pa.array(index, mask=index == LOST)

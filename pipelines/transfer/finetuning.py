@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,7 @@ from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.seeding import stream_seed
 from pipelines.sources import Model, fetch
 from pipelines.transfer.anatomy import depth_of_weights, freeze_below, linear_layers
-from pipelines.transfer.backbone import TokenBatches, pool, trainable_copy, use_threads
+from pipelines.transfer.backbone import features_of, trainable_copy, use_threads
 from pipelines.transfer.examples import (
     LabelScale,
     TokenExamples,
@@ -21,8 +21,10 @@ from pipelines.transfer.examples import (
     num_outputs,
     prediction_table,
 )
-from pipelines.transfer.tokenization import SPLITS
+from pipelines.transfer.loading import SPLITS
 from pipelines.transfer.training import Learner, predict, train
+from pipelines.transfer.truth import truth_of
+from pipelines.transfer.word_tokens import token_batches
 
 
 def finetune(
@@ -32,32 +34,41 @@ def finetune(
     sources: Mapping[str, Any],
 ) -> list[StageResult]:
     """Train what the member's method leaves free of the model, and a new linear head."""
+    return [result for _, result in trainings(context, members, inputs, sources)]
+
+
+def trainings(
+    context: Context,
+    members: Sequence[Member],
+    inputs: Mapping[str, Artifact],
+    sources: Mapping[str, Any],
+) -> Iterator[tuple[Learner, StageResult]]:
+    """Yield what each member has trained, and its result."""
     use_threads(context)
     tokens = inputs["tokens"]
     tables = {split: tokens.table(split) for split in SPLITS}
-    truth = {s: (t["row"].to_numpy(), t["label"].to_numpy()) for s, t in tables.items()}
+    truth = {split: truth_of(table) for split, table in tables.items()}
     labels = tokens.value["labels"]
-    scale = LabelScale(truth["train"][1], is_regression=labels is None)
+    scale = LabelScale(truth["train"].labels, is_regression=labels is None)
     sets = {
         split: TokenExamples(
-            TokenBatches(table, tokens.value["pad_id"], context.device),
-            scale.to_targets(truth[split][1], context.device),
+            token_batches(table, tokens.value["pad_id"], context.device),
+            scale.to_targets(truth[split].targets, context.device),
         )
         for split, table in tables.items()
     }
-    results = []
     for index, member in enumerate(members):
         learner = new_learner(context, sources["model"], member, num_outputs(labels))
         checkpoint = context.checkpoint(index)
         curve = train(learner, sets["train"], sets["validation"], member, checkpoint)
         outputs = {split: predict(learner, sets[split]) for split in ("validation", "test")}
-        results.append(
+        yield (
+            learner,
             StageResult(
                 value={"labels": labels, "curve": curve, **_weight_counts(learner.module)},
                 tables={"predictions": prediction_table(outputs, truth, scale)},
-            )
+            ),
         )
-    return results
 
 
 def new_learner(context: Context, model: Model, member: Member, outputs: int) -> Learner:
@@ -68,9 +79,8 @@ def new_learner(context: Context, model: Model, member: Member, outputs: int) ->
     dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.1))
 
     def forward(batch: dict[str, Tensor]) -> Tensor:
-        hidden = backbone(**batch).last_hidden_state  # (batch, length, width)
-        pooled = pool(hidden, batch["attention_mask"], member["pooling"])  # (batch, width)
-        return cast(Tensor, head(dropout(pooled)))
+        features = features_of(backbone, batch, member["pooling"])  # (batch, width)
+        return cast(Tensor, head(dropout(features)))
 
     return Learner(
         forward=forward,

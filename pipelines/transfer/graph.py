@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipelines.contract import InputError, Node, Stage, TrialSettings
-from pipelines.sources.base import Task
+from pipelines.sources.base import Task, TaskKind
 from pipelines.transfer.metrics import metric_names
-from pipelines.transfer.params import METHODS, DataParams
+from pipelines.transfer.params import DEFAULT_POOLING, METHODS, DataParams
 
 LOAD = Stage(
     name="transfer/load",
@@ -57,6 +57,13 @@ FINETUNE = Stage(
     function="pipelines.transfer.finetuning:finetune",
     typical_s=60.0,
 )
+WEIGHTS = Stage(
+    name="transfer/weights",
+    version=1,
+    function="pipelines.transfer.retraining:retrain",
+    typical_s=60.0,
+)
+"""In no trial's graph: an export asks for it."""
 EVALUATE = Stage(
     name="transfer/evaluate",
     version=1,
@@ -65,6 +72,16 @@ EVALUATE = Stage(
     needs_accelerator=False,
 )
 
+EXPORTED_KINDS = frozenset(
+    {
+        TaskKind.CLASSIFICATION,
+        TaskKind.PAIR_CLASSIFICATION,
+        TaskKind.REGRESSION,
+        TaskKind.PAIR_REGRESSION,
+    }
+)
+"""Kinds of task that have one prediction a text, or a pair of texts."""
+
 
 class TransferPipeline:
     """Every way to transfer a pre-trained model to a downstream task."""
@@ -72,6 +89,7 @@ class TransferPipeline:
     name = "transfer"
     takes_models = True
     takes_tasks = True
+    export_function = "pipelines.transfer.exporting:export"
 
     def methods(self) -> Mapping[str, type[BaseModel]]:
         """Return the schema of params by method."""
@@ -92,11 +110,16 @@ class TransferPipeline:
 
     def metrics(self, task: Task) -> Mapping[str, str]:
         """Return the metrics of a task's kind, each with `max` or `min`."""
-        return metric_names(task.kind.is_regression)
+        return metric_names(task.kind)
 
     def graph(self, trial: TrialSettings) -> Node:
-        """Return the evaluation node of a trial's graph."""
+        """Return the evaluation node of a trial's graph.
+
+        Raises:
+            InputError: The params do not apply to the task.
+        """
         params = trial.params.model_dump(mode="json")
+        _check_pooling(params["pooling"], trial.task)
         data = {name: params.pop(name) for name in DataParams.model_fields}
         max_length = data.pop("max_length")
         sources: dict[str, Any] = {"model": trial.model}
@@ -129,6 +152,48 @@ class TransferPipeline:
                 inputs={"tokens": tokens},
             )
         return Node(stage=EVALUATE, inputs={"predictions": trained})
+
+    def export_node(self, last: Node, *, merge: bool) -> Node:
+        """Return the node with a trial's weights: the probe's own, or one that trains again.
+
+        Raises:
+            InputError: The task is of a kind that is not exported yet, or an adapter is wanted
+                of a method that has none.
+        """
+        trained = last.inputs["predictions"]
+        kind = _task(trained).kind
+        if kind not in EXPORTED_KINDS:
+            raise InputError(f"tasks of kind {kind} cannot be exported yet", key="kind")
+        method = trained.params.get("method", "probe")
+        if not merge and method != "lora":
+            raise InputError(f"method {method!r} has no adapter to keep apart from the model")
+        if trained.stage.name == PROBE.name:
+            return trained
+        return Node(
+            stage=WEIGHTS,
+            params=trained.params,
+            sources=trained.sources,
+            inputs={**trained.inputs, "predictions": trained},
+        )
+
+
+def _task(node: Node) -> Any:
+    """Return the task that a node rests on."""
+    while "task" not in node.sources:
+        node = next(
+            node.inputs[role] for role in ("features", "tokens", "examples") if role in node.inputs
+        )
+    return node.sources["task"]
+
+
+def _check_pooling(pooling: str, task: Task) -> None:
+    if task.kind.labels_words and pooling != DEFAULT_POOLING:
+        raise InputError(
+            f"task {task.name!r} labels words, whose features are not pooled; leave `pooling` out "
+            f"or at {DEFAULT_POOLING}, or name the tasks that it is for under `tasks`",
+            key="pooling",
+            nearest=DEFAULT_POOLING,
+        )
 
 
 TRANSFER = TransferPipeline()

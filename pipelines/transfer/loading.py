@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +12,11 @@ import pyarrow.compute as pc
 
 from pipelines.contract import Artifact, Context, InputError, Json, Member, StageResult
 from pipelines.sources import Task, read
+from pipelines.transfer import text_labels, word_labels
 from pipelines.transfer.splitting import (
     TEST_FRACTION,
     VALIDATION_FRACTION,
     Pools,
-    content_hashes,
     first_occurrences,
     make_pools,
 )
@@ -39,18 +38,21 @@ def load(
     or None for all there are (a tenth of the training rows for a validation that the source
     does not have itself). The splits depend on the content of the task and these sizes only.
 
-    Rows without text or label are dropped. So are rows whose text was seen before: in training
-    those that validation or test have too, for a model that has learnt a row by heart says
-    nothing about others, and repeats of the training rows themselves, for a part of them is
-    held out. Official validation and test splits keep their repeats, and stay comparable with
-    what others report. The value counts all that was dropped.
+    Rows without text or label are dropped; where words are labelled, a row is a sentence. So are
+    rows whose text was seen before: in training those that validation or test have too, for a
+    model that has learnt a row by heart says nothing about others, and repeats of the training
+    rows themselves, for a part of them is held out. Official validation and test splits keep
+    their repeats, and stay comparable with what others report. The value counts all that was
+    dropped.
 
     Returns:
         One result a member. Tables `train`, `validation`, `test` with `row` (int64, index in
         the source), `text`, `text_pair` (pair tasks only) and `label` (int32 index into the
-        value's `labels`, or float64). The value holds `kind`, `labels` (sorted, or None for
-        regression), `num_rows` and `label_counts` (or `label_range`) by split, `dropped` by
-        reason, and `datasets`.
+        value's `labels`, or float64); where words are labelled `tokens` (list of strings) and
+        `labels` (list of int32) instead of text and label, one row a sentence. The value holds
+        `kind`, `labels` (sorted, or None for regression), `num_rows` and `label_counts` (or
+        `label_range`) by split, `dropped` by reason, `datasets`, and for words what
+        `word_labels.described` adds.
 
     Raises:
         InputError: The task cannot be read, or cannot be split as asked.
@@ -60,12 +62,40 @@ def load(
     return [_result(task, examples, _sizes(member)) for member in members]
 
 
+class Labelling(Protocol):
+    """What differs between kinds of task."""
+
+    def usable(self, table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+        """Return which rows have text, and which have labels."""
+
+    def hashes(self, table: pa.Table) -> np.ndarray:
+        """Return a hash of each row's text, `(rows,)`."""
+
+    def classes(self, table: pa.Table) -> list[str] | None:
+        """Return the sorted names of classes; None for real numbers."""
+
+    def numbered(self, table: pa.Table, classes: list[str] | None) -> pa.Table:
+        """Return the table with numbers of classes in place of names."""
+
+    def strata(self, table: pa.Table, classes: list[str] | None) -> np.ndarray:
+        """Return by what rows are stratified, `(rows,)`."""
+
+    def described(
+        self, tables: Mapping[str, pa.Table], classes: list[str] | None, pool: pa.Table
+    ) -> dict[str, Json]:
+        """Return what the value says of the labels by split; see it for what is refused."""
+
+
+LABELLINGS: Mapping[bool, Labelling] = {False: text_labels, True: word_labels}
+"""By whether words have labels of their own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Examples:
     """The usable rows of a task, before the sizes of a member choose among them."""
 
     table: pa.Table
-    """`row`, `text`, `text_pair` if any, `label` as in the result."""
+    """The columns of the result."""
     labels: list[str] | None
     pools: Pools
     dropped: dict[str, int]
@@ -84,18 +114,15 @@ def _sizes(member: Member) -> dict[str, int | None]:
 
 
 def _examples(task: Task) -> _Examples:
-    table, num_dropped = _usable(_joined(read(task)))
-    hashes = _hashes(table)
+    kind = LABELLINGS[task.kind.labels_words]
+    table, num_dropped = _usable(_joined(read(task)), kind)
+    hashes = kind.hashes(table)
     keep = _unseen(table["split"].to_numpy(), hashes)
     num_dropped["repeated"] = len(table) - int(keep.sum())
     table, hashes = table.filter(pa.array(keep)), hashes[keep]
-    labels = None if task.kind.is_regression else sorted(table["label"].unique().to_pylist())
-    _check_variety(table, labels)
-    if labels is not None:
-        index = pc.index_in(table["label"], value_set=pa.array(labels, pa.string()))
-        table = table.set_column(table.schema.names.index("label"), "label", index)
-    strata = np.zeros(len(table)) if labels is None else table["label"].to_numpy()
-    pools = make_pools(table["split"].to_numpy(), strata, hashes)
+    labels = kind.classes(table)
+    table = kind.numbered(table, labels)
+    pools = make_pools(table["split"].to_numpy(), kind.strata(table, labels), hashes)
     table = table.drop_columns("split").combine_chunks()
     return _Examples(table=table, labels=labels, pools=pools, dropped=num_dropped)
 
@@ -109,14 +136,9 @@ def _joined(splits: Mapping[str, pa.Table]) -> pa.Table:
     return table.add_column(0, "row", pa.array(np.arange(len(table))))
 
 
-def _usable(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+def _usable(table: pa.Table, kind: Labelling) -> tuple[pa.Table, dict[str, int]]:
     """Drop rows without text or label; a split that loses all its rows is a fault."""
-    texts = [name for name in ("text", "text_pair") if name in table.schema.names]
-    has_text = pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
-    for name in texts:
-        there = pc.not_equal(pc.utf8_trim_whitespace(table[name]), "")
-        has_text = pc.and_(has_text, pc.fill_null(there, fill_value=False))
-    has_label = pc.is_valid(table["label"])
+    has_text, has_label = kind.usable(table)
     kept = table.filter(pc.and_(has_text, has_label))
     dropped = {
         "without_text": len(table) - pc.sum(has_text, min_count=0).as_py(),
@@ -133,12 +155,6 @@ def _usable(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
     return kept, dropped
 
 
-def _hashes(table: pa.Table) -> np.ndarray:
-    is_pair = "text_pair" in table.schema.names
-    pairs = table["text_pair"].to_pylist() if is_pair else None
-    return content_hashes(table["text"].to_pylist(), pairs)
-
-
 def _unseen(splits: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     keep = np.zeros(len(splits), dtype=bool)
     seen = np.zeros(0, dtype=np.uint64)
@@ -152,28 +168,18 @@ def _unseen(splits: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     return keep
 
 
-def _check_variety(table: pa.Table, labels: list[str] | None) -> None:
-    num_different = len(table["label"].unique()) if labels is None else len(labels)
-    if num_different < 2:
-        value = table["label"][0].as_py()
-        raise InputError(
-            f"all {len(table)} rows have the same label, {value!r}; there is nothing to learn",
-            key="label",
-        )
-
-
 def _result(task: Task, examples: _Examples, sizes: Mapping[str, int | None]) -> StageResult:
     rows = _chosen(examples, sizes)
     tables = {split: examples.table.take(pa.array(rows[split])) for split in SPLITS}
-    if examples.labels is not None:
-        _check_trained(examples, tables)
+    pool = examples.table.take(pa.array(examples.pools.train))
+    kind = LABELLINGS[task.kind.labels_words]
     num_rows = {split: len(table) for split, table in tables.items()}
     value = {
         "kind": task.kind.value,
         "labels": examples.labels,
         "num_rows": num_rows,
         "dropped": examples.dropped,
-        **_label_summary(tables, examples.labels),
+        **kind.described(tables, examples.labels, pool),
         "datasets": [
             {
                 "name": task.name,
@@ -224,42 +230,3 @@ def _taken(pool: np.ndarray, split: str, size: int | None, why: str) -> np.ndarr
             nearest=str(len(pool)),
         )
     return pool[:size]
-
-
-def _check_trained(examples: _Examples, tables: Mapping[str, pa.Table]) -> None:
-    """Refuse a training set without a class that validation or test has."""
-    assert examples.labels is not None
-    trained = np.unique(tables["train"]["label"].to_numpy())
-    asked = np.unique(np.concatenate([tables[split]["label"].to_numpy() for split in SPLITS[1:]]))
-    missing = np.setdiff1d(asked, trained)
-    if not len(missing):
-        return
-    names = ", ".join(repr(examples.labels[index]) for index in missing)
-    order = examples.table["label"].to_numpy()[examples.pools.train]
-    if not np.isin(missing, order).all():
-        raise InputError(
-            f"validation or test has rows of {names}, training has none at any size; "
-            "leave these classes out, or let `splits` name other files",
-            key="label",
-        )
-    least = max(int(np.argmax(order == index)) for index in missing) + 1
-    raise InputError(
-        f"the {len(tables['train'])} training rows have none of {names}, which validation or "
-        f"test have; the smallest train_size that works is {least}",
-        key="train_size",
-        nearest=str(least),
-    )
-
-
-def _label_summary(tables: Mapping[str, pa.Table], labels: list[str] | None) -> dict[str, Json]:
-    columns = {split: table["label"] for split, table in tables.items()}
-    if labels is None:
-        ranges = {split: pc.min_max(column).as_py() for split, column in columns.items()}
-        return {"label_range": {split: [r["min"], r["max"]] for split, r in ranges.items()}}
-    counts = {split: Counter(column.to_pylist()) for split, column in columns.items()}
-    return {
-        "label_counts": {
-            split: {name: count[index] for index, name in enumerate(labels)}
-            for split, count in counts.items()
-        }
-    }

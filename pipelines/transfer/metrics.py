@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from pipelines.sources.base import TaskKind
+from pipelines.sources.tags import marks_entities
+from pipelines.transfer.entities import entity_f1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +26,17 @@ REGRESSION_METRICS = {"pearson": "max", "spearmanr": "max", "mean_squared_error"
 """Metrics of real numbers; the correlations have their names from GLUE's STS-B."""
 
 
-def metric_names(is_regression: bool) -> Mapping[str, str]:
+TOKEN_METRICS = {"accuracy": "max", "f1": "max", "f1_macro": "max"}
+"""Metrics of labelled words. `accuracy` is that of words, `f1_macro` the mean over the tags that a
+split has. `f1` is seqeval's micro F1 of entities where the tags mark them (BIO), else it equals
+`f1_macro`."""
+
+
+def metric_names(kind: TaskKind) -> Mapping[str, str]:
     """Return the metrics of a kind of task, each with `max` or `min`."""
-    return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
+    if kind.labels_words:
+        return TOKEN_METRICS
+    return REGRESSION_METRICS if kind.is_regression else CLASSIFICATION_METRICS
 
 
 def compute_metrics(
@@ -63,6 +75,38 @@ def _classification(num_classes: int) -> Callable[[np.ndarray, np.ndarray], dict
         }
 
     return compute
+
+
+def compute_word_metrics(
+    labels: np.ndarray, predictions: np.ndarray, rows: np.ndarray, tags: Sequence[str]
+) -> dict[str, float]:
+    """Return all metrics of labelled words.
+
+    A word without a prediction, because it was cut off, is wrong; among entities it counts as
+    predicted to be outside of one.
+
+    Args:
+        labels: `(words,)` numbers of tags.
+        predictions: `(words,)` numbers of tags, -1 for none.
+        rows: `(words,)` the sentence of each word; the words of a sentence follow each other.
+        tags: The names of the tags.
+    """
+    import numpy as np  # noqa: PLC0415
+    from sklearn import metrics  # noqa: PLC0415
+
+    macro = metrics.f1_score(
+        labels, predictions, labels=np.unique(labels), average="macro", zero_division=0
+    )
+    values = {"accuracy": float(np.mean(labels == predictions)), "f1_macro": float(macro)}
+    if not marks_entities(tags):
+        return {**values, "f1": values["f1_macro"]}
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))[1:]
+    names = np.array([*tags, "O"])  # so that -1 is outside
+    sentences = [
+        [part.tolist() for part in np.split(names[numbers], starts)]
+        for numbers in (labels, predictions)
+    ]
+    return {**values, "f1": entity_f1(*sentences)}
 
 
 def _regression(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_POOLING: Final = "mean"
+"""The pooling of which tasks that label words take no notice."""
 
 
 class DataParams(BaseModel):
@@ -51,8 +54,8 @@ class ProbeParams(TrainingParams):
 
     method: Literal["probe"] = "probe"
     """The transfer method."""
-    pooling: Literal["mean", "cls", "max"] = "mean"
-    """How the last layer's token features become one vector."""
+    pooling: Literal["mean", "cls", "max"] = DEFAULT_POOLING
+    """How the last layer's token features become one vector a text."""
     learning_rate: float = Field(default=1e-2, gt=0)
     """AdamW's step size at the top of the schedule."""
     epochs: int = Field(default=20, ge=1, le=100_000)
@@ -62,8 +65,8 @@ class ProbeParams(TrainingParams):
 class FinetuningParams(TrainingParams):
     """What the methods take that train weights of the model itself."""
 
-    pooling: Literal["mean", "cls", "max"] = "mean"
-    """How the last layer's token features become one vector."""
+    pooling: Literal["mean", "cls", "max"] = DEFAULT_POOLING
+    """How the last layer's token features become one vector a text."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """AdamW's step size at the top of the schedule."""
     head_learning_rate: float | None = Field(default=None, gt=0)

@@ -16,8 +16,9 @@ from pipelines.transfer.examples import (
     num_outputs,
     prediction_table,
 )
-from pipelines.transfer.tokenization import SPLITS
+from pipelines.transfer.loading import SPLITS
 from pipelines.transfer.training import Learner, predict, train
+from pipelines.transfer.truth import kept_truth
 
 
 def probe(
@@ -29,18 +30,16 @@ def probe(
     """Train a linear head on frozen features."""
     use_threads(context)
     source = inputs["features"]
-    arrays = {
-        split: {part: source.array(f"{split}/{part}") for part in ("features", "labels", "rows")}
-        for split in SPLITS
-    }
+    truth = {split: kept_truth(source, split) for split in SPLITS}
     labels = source.value["labels"]
-    scale = LabelScale(arrays["train"]["labels"], is_regression=labels is None)
+    scale = LabelScale(truth["train"].labels, is_regression=labels is None)
     sets = {
         split: FeatureExamples(
-            torch.tensor(part["features"], device=context.device),
-            scale.to_targets(part["labels"], context.device),
+            torch.tensor(source.array(f"{split}/features"), device=context.device),
+            scale.to_targets(part.targets, context.device),
+            part.spans(),
         )
-        for split, part in arrays.items()
+        for split, part in truth.items()
     }
     results = []
     for member in members:
@@ -54,7 +53,7 @@ def probe(
                 tables={
                     "predictions": prediction_table(
                         {s: predict(learner, sets[s]) for s in SPLITS},
-                        {s: (arrays[s]["rows"], arrays[s]["labels"]) for s in SPLITS},
+                        truth,
                         scale,
                     )
                 },

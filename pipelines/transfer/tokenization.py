@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.sources import TaskKind
 from pipelines.transfer.backbone import warm_tokenizer
-
-SPLITS = ("train", "validation", "test")
+from pipelines.transfer.loading import SPLITS
+from pipelines.transfer.word_tokens import tokenize_words
 
 
 def tokenize(
@@ -19,9 +20,14 @@ def tokenize(
     inputs: Mapping[str, Artifact],
     sources: Mapping[str, Any],
 ) -> list[StageResult]:
-    """Return a table a split: `row`, `label`, `input_ids` and what else the model takes."""
-    tokenizer = warm_tokenizer(context, sources["model"])
+    """Return a table a split: `row`, `label`, `input_ids` and what else the model takes.
+
+    Where words are labelled, `labels` and `first_tokens` are there instead of `label`.
+    """
     examples = inputs["examples"]
+    if TaskKind(examples.value["kind"]).labels_words:
+        return tokenize_words(context, members, inputs, sources)
+    tokenizer = warm_tokenizer(context, sources["model"])
     value = {
         "pad_id": tokenizer.pad_token_id or 0,
         "labels": examples.value["labels"],

@@ -22,20 +22,23 @@ NUM_LOSS_POINTS = 20
 thousands of trials."""
 
 Rows = npt.NDArray[np.int64]
-"""Numbers of rows in a split, `(batch,)`."""
+"""Numbers of rows in a split, or of labels, `(batch,)`."""
 
 
 class Examples(Protocol):
-    """Labelled rows, given a batch at a time."""
+    """Labelled rows, given a batch at a time; a row has one output, or one for each word."""
 
     labels: Tensor
-    """`(rows,)` class indices, or standardised real numbers."""
+    """`(outputs,)` class indices, or standardised real numbers."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
 
     def batch(self, rows: Rows) -> Any:
         """Return the inputs of some rows."""
+
+    def places(self, rows: Rows) -> Rows:
+        """Return which of the labels belong to some rows, in the order of the batch's outputs."""
 
     def in_order(self) -> Iterator[Rows]:
         """Yield all rows in batches fit for inference, in any order."""
@@ -82,7 +85,7 @@ class _Position:
     batch: int = 0
     """Batches of the running epoch that are done."""
     loss_sum: float = 0.0
-    """Training loss since the last point of the curve, summed over rows."""
+    """Training loss since the last point of the curve, summed over labels."""
     loss_rows: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     best_loss: float = math.inf
@@ -182,16 +185,17 @@ class _Training:
         self._validate()
 
     def _step(self, batches: Sequence[Rows]) -> None:
-        """Take one optimizer step on the mean loss over the rows of all batches."""
+        """Take one optimizer step on the mean loss over the labels of all batches."""
         factor = learning_rate_factor(self.at.step, self._num_steps, self._params)
         for group in self._optimizer.param_groups:
             group["lr"] = factor * group["full_lr"]
-        num_rows = sum(len(rows) for rows in batches)
-        for rows in batches:
+        places = [self._train_set.places(rows) for rows in batches]
+        num_labels = sum(map(len, places))
+        for rows, place in zip(batches, places, strict=True):
             outputs = self._learner.outputs(self._train_set.batch(rows))
-            loss = loss_of(outputs, self._train_set.labels[rows]) * (len(rows) / num_rows)
+            loss = loss_of(outputs, self._train_set.labels[place]) * (len(place) / num_labels)
             loss.backward()  # type: ignore[no-untyped-call]
-            self.at.loss_sum += float(loss.detach()) * num_rows
+            self.at.loss_sum += float(loss.detach()) * num_labels
         if not math.isfinite(self.at.loss_sum):
             where = f"step {self.at.step + 1}, epoch {self.at.epoch + 1}"
             raise DivergedError(f"the training loss is not finite any more in {where}")
@@ -200,7 +204,7 @@ class _Training:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.at.step += 1
-        self.at.loss_rows += num_rows
+        self.at.loss_rows += num_labels
         if self.at.step % self._point_every == 0 or self.at.step == self._num_steps:
             train_loss = self.at.loss_sum / self.at.loss_rows
             self.at.curve.append({"step": self.at.step, "train_loss": train_loss})
@@ -290,14 +294,14 @@ def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predict(learner: Learner, examples: Examples) -> Tensor:
-    """Return the outputs `(rows, outputs)` of all rows, in their order."""
+    """Return the outputs of all rows, in the order of the labels: `(labels, outputs)`."""
     learner.module.eval()
     outputs: Tensor | None = None
     for rows in examples.in_order():
         batch = learner.outputs(examples.batch(rows))
         if outputs is None:
-            outputs = batch.new_empty((len(examples), batch.shape[1]))
-        outputs[torch.as_tensor(rows, device=outputs.device)] = batch
+            outputs = batch.new_empty((len(examples.labels), batch.shape[1]))
+        outputs[torch.as_tensor(examples.places(rows), device=outputs.device)] = batch
     if outputs is None:
         raise ValueError("there is nothing to predict")
     return outputs

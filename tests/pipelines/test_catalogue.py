@@ -5,6 +5,7 @@ import sys
 import time
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from transformers import AutoConfig, AutoTokenizer
 
@@ -45,8 +46,11 @@ def test_no_two_entries_have_the_same_content(table):
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_task_holds_what_the_catalogue_says(task):
     splits = read(task)
-    columns = ["text", "text_pair", "label"] if task.kind.is_pair else ["text", "label"]
     rows = pa.concat_tables(splits.values())
+    if task.kind.labels_words:
+        check_words(task, rows)
+        return
+    columns = ["text", "text_pair", "label"] if task.kind.is_pair else ["text", "label"]
     assert rows.schema.names == columns
     assert rows.schema.field("label").type == (
         pa.float64() if task.kind.is_regression else pa.string()
@@ -55,6 +59,16 @@ def test_task_holds_what_the_catalogue_says(task):
     assert rows["text"].null_count == rows["label"].null_count == 0
     if not task.kind.is_regression:
         assert len(rows["label"].unique()) == task.num_classes
+    check_metric(task)
+
+
+def check_words(task, sentences):
+    assert sentences.schema.names == ["tokens", "labels"]
+    assert len(sentences) == task.num_rows
+    tags = pc.list_flatten(sentences["labels"])
+    assert len(tags) == len(pc.list_flatten(sentences["tokens"]))
+    assert len(tags.unique()) == task.num_classes
+    assert tags.null_count == 0
     check_metric(task)
 
 

@@ -1,6 +1,8 @@
 """A tiny random BERT and small invented tasks, saved as users save theirs."""
 
+import json
 import random
+import string
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -16,11 +18,21 @@ WORDS = {
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def save_bert(folder, width=32, layers=2):
-    """Save a random BERT with a word-level tokenizer in the hub's layout."""
+def letters():
+    """Return a tokenizer that takes every word apart into its letters, `##` before all but one."""
+    pieces = [*SPECIAL, *string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase)]
+    return models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]")
+
+
+def whole_words():
+    """Return a tokenizer that knows the words of the invented tasks."""
     words = SPECIAL + [word for group in WORDS.values() for word in group]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    return models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]")
+
+
+def save_bert(folder, width=32, layers=2, splitting=whole_words):
+    """Save a random BERT with a tokenizer in the hub's layout."""
+    raw = Tokenizer(splitting())
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -37,7 +49,7 @@ def save_bert(folder, width=32, layers=2):
     )
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=raw.get_vocab_size(),
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=4,
@@ -67,4 +79,21 @@ def save_task(path, rows=160, *, kind="class", pair=False):
     if pair:
         columns["second"] = seconds
     pacsv.write_csv(pa.table(columns), path)
+    return path
+
+
+def save_tagged(path, rows=160):
+    """Save JSON lines of words and BIO tags that can be read off the words."""
+    draw = random.Random(7)
+    lines = []
+    for _ in range(rows):
+        words, tags = [], []
+        for _ in range(draw.randint(2, 6)):
+            group = draw.choice(list(WORDS))
+            run = draw.choices(WORDS[group], k=1 if group == "any" else draw.randint(1, 2))
+            words += run
+            begin = "O" if group == "any" else f"B-{group}"
+            tags += [begin, *[begin.replace("B-", "I-")] * (len(run) - 1)]
+        lines.append(json.dumps({"words": words, "tags": tags}))
+    path.write_text("\n".join(lines))
     return path

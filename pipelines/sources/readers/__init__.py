@@ -22,11 +22,15 @@ READERS = {
     "parquet": "pipelines.sources.readers.columnar:read_parquet",
     "arrow": "pipelines.sources.readers.columnar:read_arrow",
     "text-folders": "pipelines.sources.readers.folders:read_text_folders",
+    "conll": "pipelines.sources.readers.conll:read_conll",
+    "conllu": "pipelines.sources.readers.conll:read_conllu",
     "icd10-xml": "pipelines.sources.readers.icd10:read_icd10",
     "hub-dataset": "pipelines.sources.readers.hub:read_hub_dataset",
 }
 """Reader name -> `module:function` of a :class:`Reader`, imported when first used."""
 
+CONLL: tuple[str, Mapping[str, Any]] = ("conll", {"text": "1", "label": "-1"})
+"""The reader of files with one word a line, which have no suffix of their own, and its options."""
 SUFFIXES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".csv": ("delimited", {"separator": ","}),
     ".tsv": ("delimited", {"separator": "\t"}),
@@ -37,6 +41,8 @@ SUFFIXES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".parquet": ("parquet", {}),
     ".arrow": ("arrow", {}),
     ".feather": ("arrow", {}),
+    ".conll": CONLL,
+    ".conllu": ("conllu", {"text": "form", "label": "upos"}),
 }
 """The reader and its options for files of the user, by suffix; `.tab` is Orange's format."""
 COMPRESSED = (".gz", ".bz2", ".zst")
@@ -82,7 +88,8 @@ def read(task: Task) -> dict[str, pa.Table]:
     Returns:
         By split (`train`, `validation`, `test`; `all` where there are no official splits) a
         table with `text` (string), `text_pair` (string, pair kinds only) and `label` (the class
-        name as a string, or float64); nulls where the source has none.
+        name as a string, or float64); nulls where the source has none. Where words are labelled,
+        `tokens` and `labels`, both lists of strings, one row a sentence.
 
     Raises:
         InputError: As of :func:`read_columns`, or the labels do not fit the kind.

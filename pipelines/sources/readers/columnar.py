@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,16 +52,31 @@ def _read_arrow(path: Path, request: Request) -> pa.Table:
 def name_classes(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:
     """Replace class numbers by the names that `datasets` keeps in a schema's metadata, if any.
 
-    A number outside of the names, as the -1 of unlabelled examples, becomes null.
+    The column may hold numbers or lists of them. A number outside of the names, as the -1 of
+    unlabelled examples, becomes null.
     """
     noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     feature = noted.get("info", {}).get("features", {}).get(label, {})
-    names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
+    names = _class_names(feature)
     if not names:
         return table
-    named = [
-        names[number] if number is not None and 0 <= number < len(names) else None
-        for number in table[label].to_pylist()
-    ]
+
+    def name(number: Any) -> Any:
+        if isinstance(number, list):
+            return [name(one) for one in number]
+        return names[number] if number is not None and 0 <= number < len(names) else None
+
+    named = [name(number) for number in table[label].to_pylist()]
     place = table.schema.names.index(label)
-    return table.set_column(place, label, pa.array(named, pa.string()))
+    is_nested = pa.types.is_nested(table[label].type)
+    strings = pa.list_(pa.string()) if is_nested else pa.string()
+    return table.set_column(place, label, pa.array(named, strings))
+
+
+def _class_names(feature: Any) -> list[str]:
+    """Return the names of a feature; of a list those of its elements, however old its form."""
+    if isinstance(feature, list):
+        return _class_names(feature[0])
+    if feature.get("_type") == "ClassLabel":
+        return list(feature.get("names") or [])
+    return _class_names(feature["feature"]) if "feature" in feature else []

@@ -14,6 +14,7 @@ from pipelines.contract import InputError
 from pipelines.sources.base import Task, TaskKind
 from pipelines.sources.local import matching
 from pipelines.sources.readers import Request
+from pipelines.sources.readers.words import labelled_words
 
 
 def read_files(
@@ -75,6 +76,8 @@ def standardise(table: pa.Table, task: Task) -> pa.Table:
     Raises:
         InputError: The label column does not fit the kind of the task.
     """
+    if task.kind.labels_words:
+        return labelled_words(table[task.options["text"]], table[task.options["label"]])
     columns = {"text": _strings(table[task.options["text"]])}
     if task.kind.is_pair:
         columns["text_pair"] = _strings(table[task.options["text_pair"]])
@@ -157,6 +160,12 @@ def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return pc.cast(column, pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            raise InputError(
+                "a column holds lists, as of words or their tags; set kind: token-classification",
+                key="kind",
+                nearest=TaskKind.TOKEN_CLASSIFICATION.value,
+            ) from error
         raise InputError(
             f"a column of type {column.type} cannot be used as text or class", key="text"
         ) from error

@@ -19,6 +19,8 @@ BLOCK_BYTES = 32 << 20
 def read_jsonl(request: Request) -> dict[str, pa.Table]:
     """Read JSON lines, or a file that holds one JSON list of objects.
 
+    The option `lists` says that the text is a list of words.
+
     Raises:
         InputError: A file or column is missing, or a line is no JSON object.
     """
@@ -55,7 +57,8 @@ def _parse_list(stream: pa.NativeFile) -> pa.Table:
 def _parse(stream: pa.NativeFile, request: Request) -> pa.Table:
     # Texts are declared, lest a column of dates be read as dates.
     texts = [request.options.get(role) for role in ("text", "text_pair")]
-    schema = pa.schema([(name, pa.string()) for name in texts if name])
+    text = pa.list_(pa.string()) if request.options.get("lists") else pa.string()
+    schema = pa.schema([(name, text) for name in texts if name])
     return arrow_json.read_json(
         stream,
         arrow_json.ReadOptions(block_size=BLOCK_BYTES),
