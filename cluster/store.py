@@ -19,13 +19,14 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import fs
+
+from cluster.artifact import Record, StoredArtifact, StoreError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,93 +36,6 @@ MIN_FREE_BYTES = 64 * 2**20
 
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 _PART = ".part"
-
-
-class StoreError(Exception):
-    """The store cannot be used, or an artifact is damaged; the message says which and why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What is known of a finished artifact without opening its files."""
-
-    digest: str
-    stage: str
-    value: Mapping[str, Any]
-    started_at: float
-    """Unix time in seconds."""
-    duration_s: float
-    attempt: str = ""
-    """The folder of its files; empty where there are none."""
-    files: Mapping[str, int] = field(default_factory=dict)
-    """Size in bytes by file name."""
-
-
-class StoredArtifact:
-    """A finished artifact, its files read on demand."""
-
-    def __init__(self, store: Store, record: Record) -> None:
-        self._store = store
-        self.record = record
-
-    @property
-    def value(self) -> Mapping[str, Any]:
-        """The JSON value of the result."""
-        return self.record.value
-
-    def table(self, name: str) -> pa.Table:
-        """Return the Arrow table of that name; memory-mapped on a local disk.
-
-        Raises:
-            StoreError: The artifact has no such table, or its file is damaged.
-        """
-        with self._open(f"{name}.arrow") as file:
-            try:
-                return pa.ipc.open_file(file).read_all()
-            except (pa.ArrowException, OSError) as error:
-                raise self._damaged(f"{name}.arrow", error) from error
-
-    def array(self, name: str) -> np.ndarray:
-        """Return the array of that name.
-
-        Raises:
-            StoreError: The artifact has no such array, or its file is damaged.
-        """
-        if name not in self.arrays:
-            raise StoreError(f"artifact {self.record.digest[:12]} has no array {name!r}")
-        return self.arrays[name]
-
-    @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name.
-
-        Raises:
-            StoreError: The file is damaged.
-        """
-        from safetensors import SafetensorError  # noqa: PLC0415 - numpy is not needed to plan
-        from safetensors.numpy import load  # noqa: PLC0415
-
-        with self._open("arrays.safetensors") as file:
-            try:
-                arrays: dict[str, np.ndarray] = load(file.read())
-            except (SafetensorError, OSError) as error:
-                raise self._damaged("arrays.safetensors", error) from error
-        return arrays
-
-    def _damaged(self, name: str, error: Exception) -> StoreError:
-        return StoreError(f"artifact {self.record.digest[:12]}: {name} is damaged: {error}")
-
-    def _open(self, name: str) -> Any:
-        expected = self.record.files.get(name)
-        if expected is None:
-            raise StoreError(f"artifact {self.record.digest[:12]} has no file {name!r}")
-        file = self._store.open_file(self.record.digest, self.record.attempt, name)
-        if file.size() != expected:
-            raise StoreError(
-                f"artifact {self.record.digest[:12]}: {name} has {file.size()} bytes, "
-                f"{expected} were written"
-            )
-        return file
 
 
 class Store:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from cluster.store import StoreError
+from cluster.artifact import StoreError
 from orchestrator.cli import catalog, doctor, export, logs, plan, report, run, schema, status, ui
 from orchestrator.cli.console import stderr
 from orchestrator.errors import FanflareError

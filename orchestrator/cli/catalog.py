@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.console import JsonOption, print_json, stdout
-from pipelines.catalogue import MODELS, TASKS, package_licence
+from pipelines.catalogue import GLUE, MODELS, TASKS, package_licence
 from pipelines.registry import PIPELINES, load_pipeline
 
 NAME = "catalog"
@@ -86,7 +87,8 @@ def catalogue_json() -> dict[str, Any]:
                 "description": task.description,
             }
             for task in TASKS.values()
-        ],
+        ]
+        + [_glue_row(name, entry) for name, entry in GLUE.items()],
         "pipelines": [{"name": name} for name in PIPELINES],
         "methods": [
             {
@@ -98,6 +100,22 @@ def catalogue_json() -> dict[str, Any]:
             for name in PIPELINES
             for method, schema in load_pipeline(name).methods().items()
         ],
+    }
+
+
+def _glue_row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task whose data is on the hub: its counts are known when it is fetched."""
+    return {
+        "name": name,
+        "kind": entry["kind"],
+        "rows": None,
+        "classes": None,
+        "language": "en",
+        "metric": entry["metric"],
+        "licence": "unknown",
+        "package_licence": "unknown",
+        "source": f"{entry['source']}/{entry['splits']['train'].partition('/')[0]}",
+        "description": "A task of GLUE, from the hub; its validation split is the test split",
     }
 
 

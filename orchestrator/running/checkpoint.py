@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cluster.store import Record, Store
+from cluster.artifact import Record
+from cluster.store import Store
 from pipelines.contract import digest_of
 
 if TYPE_CHECKING:

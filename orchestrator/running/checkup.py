@@ -15,10 +15,11 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from cluster.artifact import StoreError
 from cluster.backend import open_backend
 from cluster.job import Job, Resources, State, WorkerSpec
 from cluster.machine import local_resources
-from cluster.store import Store, StoreError
+from cluster.store import Store
 from orchestrator.running.tracking import (
     MlflowTracker,
     SweepInfo,

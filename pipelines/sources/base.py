@@ -112,6 +112,8 @@ class Task:
     """The reader's options: columns, separator, filters."""
     metric: str
     """The metric that ranks configs on this task, a key of `pipelines.transfer.metrics`."""
+    positive: str = ""
+    """The class that `f1` looks at where there are two; by default the second by alphabet."""
     num_rows: int | None = None
     """Labelled examples (texts, pairs, sentences) in all splits, where known before loading."""
     num_classes: int | None = None

@@ -61,6 +61,8 @@ class TaskEntry(BaseModel):
     metric: ClassificationMetric | RegressionMetric | TokenMetric | None = None
     """The metric that ranks configs; by default `accuracy` for classes, `pearson` for numbers,
     `f1` for BIO tags."""
+    positive: str | None = None
+    """The class that `f1` looks at where there are two; by default the second by alphabet."""
     splits: dict[Literal["train", "validation", "test"], str] | None = None
     """Where the official splits are: a path or glob pattern inside `source`, or the name of a
     split of the hub. Splits that are not there are taken out of `train`."""

@@ -69,6 +69,7 @@ def resolve_task(entry: str | Mapping[str, Any] | TaskEntry, folder: Path) -> Ta
         InputError: There is no such task, file or column, the kind or metric does not fit, or
             the digest is not the one given; `key` names the field.
     """
+    entry = _with_known_columns(entry)
     if isinstance(entry, str):
         reference = parse_reference(entry, folder)
         entry = TaskEntry(name=reference.short_name, source=entry)
@@ -78,13 +79,27 @@ def resolve_task(entry: str | Mapping[str, Any] | TaskEntry, folder: Path) -> Ta
     if reference.origin is None:
         task: Task = _from_catalogue("pipelines.catalogue:TASKS", "task", reference, entry)
         _refuse_columns(entry)
-        if entry.metric is not None:
-            task = replace(task, metric=entry.metric)
+        task = replace(
+            task, metric=entry.metric or task.metric, positive=entry.positive or task.positive
+        )
     else:
         task = user_task(entry, reference)
     check_metric(task)
     _check_digest(task.source, entry.digest)
     return task
+
+
+def _with_known_columns(
+    entry: str | Mapping[str, Any] | TaskEntry,
+) -> str | Mapping[str, Any] | TaskEntry:
+    """Return an entry that names a task of GLUE with what is known of it; others as they are."""
+    if isinstance(entry, TaskEntry):
+        entry = entry.model_dump(exclude_unset=True)
+    given = {"name": entry} if isinstance(entry, str) else entry
+    known = cast(Mapping[str, Mapping[str, Any]], load_object("pipelines.catalogue.glue:GLUE")).get(
+        str(given.get("name", ""))
+    )
+    return entry if known is None else {**known, **given}
 
 
 def _validated(schema: type[Entry], entry: Any) -> Entry:
@@ -130,7 +145,7 @@ def _refuse_columns(entry: TaskEntry) -> None:
     if fixed:
         raise InputError(
             f"{entry.name!r} is a task of the catalogue, whose {', '.join(fixed)} cannot be set; "
-            "only its metric can",
+            "only its metric and `positive` can",
             key=fixed[0],
         )
 

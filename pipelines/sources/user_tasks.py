@@ -65,6 +65,7 @@ def user_task(entry: TaskEntry, reference: Reference) -> Task:
         reader="hub-dataset",
         options=options | ({"config": reference.config} if reference.config else {}),
         metric=entry.metric or "",
+        positive=entry.positive or "",
     )
     if task.kind.is_pair != (entry.text_pair is not None):
         raise _unfit_pair(task.kind)

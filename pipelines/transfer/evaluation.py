@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.contract import Artifact, Context, InputError, Member, StageResult
 from pipelines.transfer.metrics import compute_metrics, compute_word_metrics
 
 
@@ -17,7 +17,15 @@ def evaluate(
     inputs: Mapping[str, Artifact],
     sources: Mapping[str, Any],
 ) -> list[StageResult]:
-    """Return `metrics` by `split/metric`."""
+    """Return `metrics` by `split/metric`.
+
+    Raises:
+        InputError: The task has no class of the name given as `positive`.
+    """
+    return [StageResult(value={"metrics": _metrics(inputs, member)}) for member in members]
+
+
+def _metrics(inputs: Mapping[str, Artifact], member: Member) -> dict[str, float]:
     predictions = inputs["predictions"].table("predictions")
     labels = inputs["predictions"].value["labels"]
     metrics: dict[str, float] = {}
@@ -27,6 +35,20 @@ def evaluate(
         if "position" in part.column_names:
             values = compute_word_metrics(*columns, part["row"].to_numpy(), labels)
         else:
-            values = compute_metrics(*columns, num_classes=None if labels is None else len(labels))
+            values = compute_metrics(
+                *columns,
+                num_classes=None if labels is None else len(labels),
+                positive=_positive(member.get("positive"), labels),
+            )
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
-    return [StageResult(value={"metrics": metrics}) for _ in members]
+    return metrics
+
+
+def _positive(name: str | None, labels: Sequence[str] | None) -> int:
+    """Return the number of the class that `f1` looks at; without a name the second."""
+    if name is None:
+        return 1
+    if labels is None or name not in labels:
+        there_are = ", ".join(labels) if labels else "numbers, no classes"
+        raise InputError(f"there is no class {name!r}; there are {there_are}", key="positive")
+    return list(labels).index(name)

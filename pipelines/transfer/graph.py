@@ -151,7 +151,8 @@ class TransferPipeline:
                 sources=sources,
                 inputs={"tokens": tokens},
             )
-        return Node(stage=EVALUATE, inputs={"predictions": trained})
+        positive = {"positive": trial.task.positive} if trial.task.positive else {}
+        return Node(stage=EVALUATE, params=positive, inputs={"predictions": trained})
 
     def export_node(self, last: Node, *, merge: bool) -> Node:
         """Return the node with a trial's weights: the probe's own, or one that trains again.

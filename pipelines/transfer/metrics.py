@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.sources.base import TaskKind
@@ -40,7 +40,7 @@ def metric_names(kind: TaskKind) -> Mapping[str, str]:
 
 
 def compute_metrics(
-    labels: np.ndarray, predictions: np.ndarray, *, num_classes: int | None
+    labels: np.ndarray, predictions: np.ndarray, *, num_classes: int | None, positive: int = 1
 ) -> dict[str, float]:
     """Return all metrics of a kind of task.
 
@@ -48,33 +48,26 @@ def compute_metrics(
         labels: `(rows,)` class indices, or real numbers.
         predictions: `(rows,)` of the same kind.
         num_classes: How many classes the task has; None for real numbers.
+        positive: The class that `f1` looks at where there are two.
 
     Returns:
         Value by metric. A correlation with constant predictions counts as 0: such a model
         knows nothing of the order.
     """
-    compute = _regression if num_classes is None else _classification(num_classes)
-    return compute(labels, predictions)
-
-
-def _classification(num_classes: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    if num_classes is None:
+        return _regression(labels, predictions)
     from sklearn import metrics  # noqa: PLC0415 - a second of import that planning does not pay
 
-    def compute(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        macro = metrics.f1_score(
-            labels, predictions, labels=range(num_classes), average="macro", zero_division=0
-        )
-        binary = (
-            metrics.f1_score(labels, predictions, zero_division=0) if num_classes == 2 else macro
-        )
-        return {
-            "accuracy": float(metrics.accuracy_score(labels, predictions)),
-            "f1": float(binary),
-            "f1_macro": float(macro),
-            "matthews_corrcoef": float(metrics.matthews_corrcoef(labels, predictions)),
-        }
-
-    return compute
+    scores = metrics.f1_score(
+        labels, predictions, labels=range(num_classes), average=None, zero_division=0
+    )
+    macro = float(scores.mean())
+    return {
+        "accuracy": float(metrics.accuracy_score(labels, predictions)),
+        "f1": float(scores[positive]) if num_classes == 2 else macro,
+        "f1_macro": macro,
+        "matthews_corrcoef": float(metrics.matthews_corrcoef(labels, predictions)),
+    }
 
 
 def compute_word_metrics(

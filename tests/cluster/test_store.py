@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cluster import store as store_module
-from cluster.store import Record, Store, StoreError
+from cluster.artifact import Record, StoreError
+from cluster.store import Store
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -180,7 +181,8 @@ def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(store):
 WRITER = """
 import sys, time
 import numpy as np, pyarrow as pa
-from cluster.store import Record, Store
+from cluster.artifact import Record
+from cluster.store import Store
 location, digest, number, num_writes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 store = Store(location)
 print("ready", flush=True)
