@@ -18,8 +18,8 @@ from pipelines.transfer.params import METHODS
 SWEEP_KEYS = """
 name pipeline
 models models.name models.source models.digest
-tasks tasks.name tasks.positive tasks.source tasks.kind tasks.text tasks.text_pair tasks.label tasks.metric
-tasks.splits tasks.digest
+tasks tasks.name tasks.source tasks.kind tasks.text tasks.text_pair tasks.label tasks.metric
+tasks.splits tasks.digest tasks.positive
 seeds space metric metric.name metric.mode
 train_size validation_size test_size
 resources resources.num_cpus resources.num_gpus resources.memory_gib
