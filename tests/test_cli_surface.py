@@ -20,7 +20,7 @@ SURFACE = {
         "SWEEP",
     ],
     "status": ["--help", "--json", "--store", "-h", "SWEEP"],
-    "logs": ["--help", "--store", "--sweep", "-h", "TRIAL"],
+    "logs": ["--help", "--json", "--store", "--sweep", "-h", "TRIAL"],
     "export": [
         "--force",
         "--help",

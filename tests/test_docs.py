@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import jsonschema
@@ -19,6 +20,7 @@ from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.checkup import Finding
 from orchestrator.running.status import FailedTrial, RunningJob, SweepStatus
 from orchestrator.running.summary import plan_json
+from orchestrator.running.trial_logs import StageLog
 from pipelines.command.params import CommandParams
 from pipelines.sources.entries import ModelEntry, TaskEntry
 from pipelines.transfer.params import METHODS
@@ -224,6 +226,11 @@ def test_the_keys_of_status():
 
 def test_the_keys_of_catalog(fanflare):
     check_json("`fanflare catalog --json`", fanflare("catalog", "--json").json)
+
+
+def test_the_keys_of_logs():
+    log = StageLog(stage="", digest="", text="")
+    check_json("`fanflare logs TRIAL --json`", {"stages": [asdict(log)]})
 
 
 def test_the_keys_of_doctor():

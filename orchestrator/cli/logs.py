@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import StoreOption, stdout
+from orchestrator.cli.console import JsonOption, StoreOption, print_json, stdout
 from orchestrator.running.trial_logs import trial_logs
 
 NAME = "logs"
@@ -24,9 +25,14 @@ def logs(
         ),
     ] = None,
     store: StoreOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what the stages of a trial printed, each attempt, with the traceback of failures."""
-    for log in trial_logs(trial, sweep, store):
+    found = trial_logs(trial, sweep, store)
+    if json:
+        print_json({"stages": [asdict(log) for log in found]})
+        return
+    for log in found:
         stdout().print(f"[bold]{log.stage}[/bold] {log.digest[:12]}", highlight=False)
         sys.stdout.write(_as_read(log.text))
 
