@@ -19,6 +19,15 @@ PIPE_WIDTH = 200
 SweepArgument = Annotated[
     str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a sweep in the store.")
 ]
+TrialArgument = Annotated[
+    str, typer.Argument(metavar="TRIAL", help="A trial's id, or its beginning.")
+]
+SweepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sweep", metavar="SWEEP", help="Its sweep, a file or name; by default any in the store."
+    ),
+]
 StoreOption = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import StoreOption, format_duration, stderr, stdout
+from orchestrator.cli.console import (
+    StoreOption,
+    SweepOption,
+    TrialArgument,
+    format_duration,
+    stderr,
+    stdout,
+)
 from orchestrator.cli.progress_display import PlainDisplay
 from orchestrator.running.export import Exported, ExportOptions, export_trial
 
@@ -15,16 +22,9 @@ NAME = "export"
 
 
 def export(
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or its beginning.")],
+    trial: TrialArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            "--sweep",
-            metavar="SWEEP",
-            help="Its sweep, a file or name; by default any in the store.",
-        ),
-    ] = None,
+    sweep: SweepOption = None,
     store: StoreOption = None,
     merge: Annotated[
         bool,

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
 
-import typer
-
-from orchestrator.cli.console import JsonOption, StoreOption, print_json, stdout
+from orchestrator.cli.console import (
+    JsonOption,
+    StoreOption,
+    SweepOption,
+    TrialArgument,
+    print_json,
+    stdout,
+)
 from orchestrator.running.trial_logs import trial_logs
 
 NAME = "logs"
 
 
 def logs(
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or its beginning.")],
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            "--sweep",
-            metavar="SWEEP",
-            help="Its sweep, a file or name; by default any in the store.",
-        ),
-    ] = None,
+    trial: TrialArgument,
+    sweep: SweepOption = None,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from cluster.backend import Backend
 from cluster.job import Cause, Failure, Job, JobEnded, State
@@ -117,15 +118,7 @@ class Driver:
             self._attempts[digest] += 1
         self._jobs[job.id] = job
         payload = [self._plan.stages[digest] for digest in job.stages]
-        self._journal.append(
-            Event(
-                time=time.time(),
-                kind="job_started",
-                job=job.id,
-                stages=job.stages,
-                attempt=attempt,
-            )
-        )
+        self._note("job_started", job, job.stages, attempt=attempt)
         self.progress.job_started(self._names(job.stages))
         backend.submit(Job(id=job.id, payload=payload, resources=job.resources))
 
@@ -171,16 +164,9 @@ class Driver:
         self._finished.add(outcome.digest)
         stage = self._plan.stages[outcome.digest]
         (self._own if stage.num_trials == 1 else self._shared)[outcome.digest] = outcome
-        self._journal.append(
-            Event(
-                time=time.time(),
-                kind="stage_finished",
-                job=job.id,
-                stages=(outcome.digest,),
-                attempt=self._attempts[outcome.digest],
-                detail={"duration_s": round(outcome.duration_s, 4), "reused": outcome.reused},
-            )
-        )
+        detail = {"duration_s": round(outcome.duration_s, 4), "reused": outcome.reused}
+        attempt = self._attempts[outcome.digest]
+        self._note("stage_finished", job, (outcome.digest,), attempt=attempt, detail=detail)
         if not outcome.reused:
             self.stage_costs.append((stage.cost_keys, outcome.duration_s))
         trial = self._trial_of.get(outcome.digest)
@@ -189,16 +175,8 @@ class Driver:
 
     def _stage_failed(self, outcome: StageOutcome, job: PlannedJob, schedule: Schedule) -> None:
         failure = outcome.failure or Failure(Cause.BUG, "no reason was given")
-        self._journal.append(
-            Event(
-                time=time.time(),
-                kind="stage_failed",
-                job=job.id,
-                stages=(outcome.digest,),
-                attempt=self._attempts[outcome.digest],
-                failure=failure,
-            )
-        )
+        attempt = self._attempts[outcome.digest]
+        self._note("stage_failed", job, (outcome.digest,), attempt=attempt, failure=failure)
         root = self._root_failure(outcome.digest, failure)
         below = [digest for dropped in schedule.drop(outcome.digest) for digest in dropped.stages]
         self.progress.stages_failed.update(self._names(below))
@@ -233,6 +211,9 @@ class Driver:
         self._tracker.record(result)
         self.progress.trial_ended(result, known=known)
         self.results[result.trial.id] = replace(result, curve=(), datasets=())
+
+    def _note(self, kind: str, job: PlannedJob, stages: tuple[str, ...], **facts: Any) -> None:
+        self._journal.append(Event(time=time.time(), kind=kind, job=job.id, stages=stages, **facts))
 
     def _names(self, digests: Iterable[str]) -> list[str]:
         return [self._plan.stages[digest].stage.name for digest in digests]
