@@ -38,14 +38,14 @@ from transformers.utils import logging
 from cluster.job import Resources
 from orchestrator.running.work import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
+from pipelines.models.token_batches import TokenBatches
 from pipelines.sources import fetch
-from pipelines.transfer.backbone import TokenBatches
+from pipelines.training.loop import train
+from pipelines.transfer.data.loading import load
+from pipelines.transfer.data.tokenization import tokenize
 from pipelines.transfer.examples import TokenExamples
 from pipelines.transfer.finetuning import new_learner
-from pipelines.transfer.loading import load
 from pipelines.transfer.params import FullParams
-from pipelines.transfer.tokenization import tokenize
-from pipelines.transfer.training import train
 
 MAX_LENGTH = 128
 BATCH_SIZE = 32

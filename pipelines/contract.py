@@ -176,6 +176,10 @@ class Artifact(Protocol):
     def array(self, name: str) -> np.ndarray:
         """Return an array; treat it as read-only."""
 
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """All arrays by name; treat them as read-only."""
+
 
 class Checkpoint(Protocol):
     """Where a stage that takes long keeps how far it has come, so that another attempt goes on."""

@@ -1,6 +1,7 @@
 """Where models and tasks come from: name them, pin them, fetch them, read them."""
 
 from pipelines.sources.base import Model, Origin, Source, Task, TaskKind
+from pipelines.sources.converting import fetch_model
 from pipelines.sources.fetching import fetch
 from pipelines.sources.readers import read
 from pipelines.sources.resolving import resolve_model, resolve_task
@@ -12,6 +13,7 @@ __all__ = [
     "Task",
     "TaskKind",
     "fetch",
+    "fetch_model",
     "read",
     "resolve_model",
     "resolve_task",

@@ -37,6 +37,10 @@ class TaskKind(StrEnum):
     """A real number for two texts."""
     TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105 - no password
     """One of several classes, called tags, for every word of a sentence."""
+    IMAGE_CLASSIFICATION = "image-classification"
+    """One of several classes for an image."""
+    LANGUAGE_MODELING = "language-modeling"
+    """The next token of a text, of which there is no label but the text itself."""
 
     @property
     def is_regression(self) -> bool:
@@ -52,6 +56,16 @@ class TaskKind(StrEnum):
     def labels_words(self) -> bool:
         """Return whether every word has a label of its own, rather than the whole text one."""
         return self is TaskKind.TOKEN_CLASSIFICATION
+
+    @property
+    def has_images(self) -> bool:
+        """Return whether an example is an image rather than text."""
+        return self is TaskKind.IMAGE_CLASSIFICATION
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Return whether the examples are texts without labels."""
+        return self is TaskKind.LANGUAGE_MODELING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +104,18 @@ class Model:
 
     name: str
     source: Source
+    converter: str = ""
+    """What makes the hub's layout of another format, a key of
+    `pipelines.sources.converting.CONVERTERS`; empty where the source has that layout."""
     licence: str = "unknown"
     description: str = ""
 
     @cached_property
     def digest(self) -> str:
         """The identity of the weights, the configuration and the tokenizer."""
-        return digest_of(self.source.identity)
+        if not self.converter:
+            return digest_of(self.source.identity)
+        return digest_of({**self.source.identity, "converter": self.converter})
 
 
 @dataclass(frozen=True, kw_only=True)

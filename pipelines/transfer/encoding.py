@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.transfer.backbone import TokenBatches, features_of, use_threads, warm_backbone
-from pipelines.transfer.loading import SPLITS
-from pipelines.transfer.truth import truth_of
-from pipelines.transfer.word_tokens import token_batches
+from pipelines.models.backbone import features_of, use_threads, warm_model
+from pipelines.models.files import model_files
+from pipelines.models.token_batches import TokenBatches
+from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.truth import truth_of
+from pipelines.transfer.data.word_tokens import token_batches
 
 BATCH_SIZE = 64
 """Texts in one pass; they are sorted by length, so larger batches save nothing on a CPU."""
@@ -30,7 +32,7 @@ def encode(
     Where words are labelled there are features of each word's first token only.
     """
     use_threads(context)
-    backbone = warm_backbone(context, sources["model"])
+    backbone = warm_model(context, model_files(context, sources, inputs))
     tokens = inputs["tokens"]
     results = []
     for member in members:

@@ -9,11 +9,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from pipelines.models.token_batches import TokenBatches
 from pipelines.seeding import stream_seed
-from pipelines.transfer.backbone import TokenBatches
+from pipelines.training.loop import Rows
+from pipelines.transfer.data.truth import LOST, Truth, WordSpans
 from pipelines.transfer.encoding import BATCH_SIZE
-from pipelines.transfer.training import Rows
-from pipelines.transfer.truth import LOST, Truth, WordSpans
 
 
 class LabelScale:
@@ -57,9 +57,13 @@ class FeatureExamples:
         """Return the numbers of the features of some rows."""
         return rows if self._spans is None else self._spans.places(rows)
 
-    def batch(self, rows: Rows) -> Tensor:
-        """Return `(batch, width)`."""
-        return self.features[torch.as_tensor(self.places(rows))]
+    def begin_epoch(self, epoch: int) -> None:
+        """Do nothing: the features stay as they are."""
+
+    def batch(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Return `(batch, width)` features and `(batch,)` labels."""
+        places = torch.as_tensor(self.places(rows))
+        return self.features[places], self.labels[places]
 
     def in_order(self) -> Iterator[Rows]:
         """Yield all rows at once: a linear head takes them."""
@@ -80,9 +84,12 @@ class TokenExamples:
         """Return the numbers of the labels of some rows."""
         return self.tokens.places(rows)
 
-    def batch(self, rows: Rows) -> dict[str, Tensor]:
-        """Return the model's inputs, each `(batch, longest)`."""
-        return self.tokens.batch(rows)
+    def begin_epoch(self, epoch: int) -> None:
+        """Do nothing: the tokens stay as they are."""
+
+    def batch(self, rows: Rows) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the model's inputs, each `(batch, longest)`, and `(outputs,)` labels."""
+        return self.tokens.batch(rows), self.labels[self.places(rows)]
 
     def in_order(self) -> Iterator[Rows]:
         """Yield the rows in batches of like length."""

@@ -7,13 +7,21 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
 from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.models.anatomy import depth_of_weights, freeze_below, linear_layers
+from pipelines.models.backbone import (
+    features_of,
+    fresh_model,
+    trainable_copy,
+    use_threads,
+)
+from pipelines.models.files import ModelFiles, model_files
 from pipelines.seeding import stream_seed
-from pipelines.sources import Model, fetch
-from pipelines.transfer.anatomy import depth_of_weights, freeze_below, linear_layers
-from pipelines.transfer.backbone import features_of, trainable_copy, use_threads
+from pipelines.training.loop import Learner, predict, train
+from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.truth import truth_of
+from pipelines.transfer.data.word_tokens import token_batches
 from pipelines.transfer.examples import (
     LabelScale,
     TokenExamples,
@@ -21,10 +29,6 @@ from pipelines.transfer.examples import (
     num_outputs,
     prediction_table,
 )
-from pipelines.transfer.loading import SPLITS
-from pipelines.transfer.training import Learner, predict, train
-from pipelines.transfer.truth import truth_of
-from pipelines.transfer.word_tokens import token_batches
 
 
 def finetune(
@@ -45,6 +49,7 @@ def trainings(
 ) -> Iterator[tuple[Learner, StageResult]]:
     """Yield what each member has trained, and its result."""
     use_threads(context)
+    files = model_files(context, sources, inputs)
     tokens = inputs["tokens"]
     tables = {split: tokens.table(split) for split in SPLITS}
     truth = {split: truth_of(table) for split, table in tables.items()}
@@ -58,7 +63,7 @@ def trainings(
         for split, table in tables.items()
     }
     for index, member in enumerate(members):
-        learner = new_learner(context, sources["model"], member, num_outputs(labels))
+        learner = new_learner(context, files, member, num_outputs(labels))
         checkpoint = context.checkpoint(index)
         curve = train(learner, sets["train"], sets["validation"], member, checkpoint)
         outputs = {split: predict(learner, sets[split]) for split in ("validation", "test")}
@@ -71,9 +76,9 @@ def trainings(
         )
 
 
-def new_learner(context: Context, model: Model, member: Member, outputs: int) -> Learner:
+def new_learner(context: Context, files: ModelFiles, member: Member, outputs: int) -> Learner:
     """Return the model with a new head, those weights free that the member's method trains."""
-    backbone = BACKBONES[member["method"]](context, model, member)
+    backbone = BACKBONES[member["method"]](context, files, member)
     config: Any = backbone.config
     head = new_head(_width(config), outputs, member["seed"]).to(context.device)
     dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.1))
@@ -90,36 +95,32 @@ def new_learner(context: Context, model: Model, member: Member, outputs: int) ->
     )
 
 
-def _full(context: Context, model: Model, member: Member) -> nn.Module:
+def _full(context: Context, files: ModelFiles, member: Member) -> nn.Module:
     """Return the model, every weight free."""
     del member
-    return trainable_copy(context, model)
+    return trainable_copy(context, files)
 
 
-def _partial(context: Context, model: Model, member: Member) -> nn.Module:
+def _partial(context: Context, files: ModelFiles, member: Member) -> nn.Module:
     """Return the model, its lowest layers frozen."""
-    backbone = trainable_copy(context, model)
+    backbone = trainable_copy(context, files)
     freeze_below(backbone, member["frozen_layers"])
     return backbone
 
 
-def _scratch(context: Context, model: Model, member: Member) -> nn.Module:
+def _scratch(context: Context, files: ModelFiles, member: Member) -> nn.Module:
     """Return the same architecture with fresh weights, drawn from the seed."""
-    config = AutoConfig.from_pretrained(fetch(model.source), local_files_only=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(member["seed"], "scratch"))
-        backbone = AutoModel.from_config(config, attn_implementation="sdpa")
-    return cast(nn.Module, backbone.to(context.device))
+    return fresh_model(context, files, stream_seed(member["seed"], "scratch"))
 
 
-def _lora(context: Context, model: Model, member: Member) -> nn.Module:
+def _lora(context: Context, files: ModelFiles, member: Member) -> nn.Module:
     """Return the frozen model with free low-rank adapters.
 
     Source: E. J. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021.
     """
     from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - takes seconds
 
-    backbone = trainable_copy(context, model)
+    backbone = trainable_copy(context, files)
     targets = linear_layers(backbone, attention_only=member["target_modules"] == "attention")
     config = LoraConfig(
         r=member["rank"],
@@ -132,7 +133,7 @@ def _lora(context: Context, model: Model, member: Member) -> nn.Module:
         return inject_adapter_in_model(config, backbone)
 
 
-BACKBONES: dict[str, Callable[[Context, Model, Member], nn.Module]] = {
+BACKBONES: dict[str, Callable[[Context, ModelFiles, Member], nn.Module]] = {
     "full": _full,
     "partial": _partial,
     "scratch": _scratch,

@@ -19,7 +19,7 @@ from pipelines.transfer.params import DEFAULT_POOLING, METHODS, DataParams
 LOAD = Stage(
     name="transfer/load",
     version=1,
-    function="pipelines.transfer.loading:load",
+    function="pipelines.transfer.data.loading:load",
     typical_s=1.0,
     checks_input=True,
     needs_accelerator=False,
@@ -35,7 +35,7 @@ INSPECT = Stage(
 TOKENIZE = Stage(
     name="transfer/tokenize",
     version=1,
-    function="pipelines.transfer.tokenization:tokenize",
+    function="pipelines.transfer.data.tokenization:tokenize",
     typical_s=1.0,
     needs_accelerator=False,
 )
@@ -60,7 +60,7 @@ FINETUNE = Stage(
 WEIGHTS = Stage(
     name="transfer/weights",
     version=1,
-    function="pipelines.transfer.retraining:retrain",
+    function="pipelines.transfer.export.retraining:retrain",
     typical_s=60.0,
 )
 """In no trial's graph: an export asks for it."""
@@ -89,7 +89,7 @@ class TransferPipeline:
     name = "transfer"
     takes_models = True
     takes_tasks = True
-    export_function = "pipelines.transfer.exporting:export"
+    export_function = "pipelines.transfer.export.exporting:export"
 
     def methods(self) -> Mapping[str, type[BaseModel]]:
         """Return the schema of params by method."""
@@ -129,7 +129,7 @@ class TransferPipeline:
             stage=TOKENIZE,
             params={"max_length": max_length},
             sources=sources,
-            inputs={"examples": loaded, "model": inspected},
+            inputs={"examples": loaded, "inspected": inspected},
         )
         if params["method"] == "probe":
             del params["method"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.contract import Artifact, Context, InputError, Member, StageResult
-from pipelines.sources import fetch
+from pipelines.models.files import model_files
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -23,8 +23,8 @@ def inspect(
     Raises:
         InputError: The folder is not a saved model: no configuration, weights or tokenizer.
     """
-    model = sources["model"]
-    folder = fetch(model.source)
+    model = model_files(context, sources, inputs)
+    folder = model.folder
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.transfer.backbone import use_threads
+from pipelines.models.backbone import use_threads
+from pipelines.training.loop import Learner, predict, train
+from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.truth import kept_truth
 from pipelines.transfer.examples import (
     FeatureExamples,
     LabelScale,
@@ -16,9 +19,6 @@ from pipelines.transfer.examples import (
     num_outputs,
     prediction_table,
 )
-from pipelines.transfer.loading import SPLITS
-from pipelines.transfer.training import Learner, predict, train
-from pipelines.transfer.truth import kept_truth
 
 
 def probe(

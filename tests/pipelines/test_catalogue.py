@@ -14,7 +14,7 @@ from pipelines.contract import load_object
 from pipelines.sources import Origin, fetch, read
 from pipelines.sources.readers import READERS
 from pipelines.sources.user_tasks import check_metric
-from pipelines.transfer.loading import load
+from pipelines.transfer.data.loading import load
 
 
 def test_importing_the_catalogue_loads_nothing_heavy():

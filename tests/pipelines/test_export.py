@@ -15,14 +15,14 @@ import yaml
 from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import pipelines.transfer.exported
+import pipelines.transfer.export.exported
 from orchestrator import run
 from orchestrator.errors import ExportError, UnknownNameError
 from orchestrator.running.export import ExportOptions, export_trial
 from orchestrator.running.trial_logs import find_trial
 from pipelines.contract import InputError, Node, Pinned, Stage
 from pipelines.exports import Agreement
-from pipelines.transfer.exported_model import PooledTextClassifier, PooledTextConfig
+from pipelines.transfer.export.exported_model import PooledTextClassifier, PooledTextConfig
 from pipelines.transfer.graph import LOAD, TRANSFER
 from tests.cli import fanflare, sweep_file, toy_file
 from tests.cli import run as run_file
@@ -184,7 +184,7 @@ print(json.dumps(pipeline(json.load(sys.stdin))))
 
 def test_an_adapter_is_kept_apart_on_request(exported, store, folder):
     done = exported("classes", "lora", merge=False)
-    pipeline = pipelines.transfer.exported.load(done.folder, base=folder / "bert")
+    pipeline = pipelines.transfer.export.exported.load(done.folder, base=folder / "bert")
     check(pipeline, store, done.trial)
     assert not (done.folder / "model.safetensors").exists()
     peft = pytest.importorskip("peft")
@@ -300,7 +300,7 @@ def test_a_failure_leaves_nothing_half_written(swept, store, tmp_path, monkeypat
     def broken(*_):
         raise InputError("the card cannot be written")
 
-    monkeypatch.setattr("pipelines.transfer.exporting.write_card", broken)
+    monkeypatch.setattr("pipelines.transfer.export.exporting.write_card", broken)
     target = tmp_path / "out"
     with pytest.raises(ExportError, match="the card cannot be written"):
         export_trial(trial_id(swept, "classes", "probe"), target, ExportOptions(store=store))

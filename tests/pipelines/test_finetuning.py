@@ -11,14 +11,14 @@ from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.work import WorkerContext
 from pipelines.contract import InputError
+from pipelines.models.anatomy import depth_of_weights, layers_of, linear_layers
+from pipelines.models.token_batches import TokenBatches
 from pipelines.sources import resolve_model
-from pipelines.transfer.anatomy import depth_of_weights, layers_of, linear_layers
-from pipelines.transfer.backbone import TokenBatches
+from pipelines.training.loop import Learner, train
+from pipelines.transfer.data.tokenization import tokenize
 from pipelines.transfer.examples import FeatureExamples, TokenExamples, new_head
 from pipelines.transfer.finetuning import finetune, new_learner
 from pipelines.transfer.params import METHODS
-from pipelines.transfer.tokenization import tokenize
-from pipelines.transfer.training import Learner, train
 from tests.pipelines.test_transfer import Fake
 from tests.pipelines.tiny import WORDS, save_bert
 

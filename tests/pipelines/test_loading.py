@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines.contract import InputError
 from pipelines.sources import resolve_task
-from pipelines.transfer.loading import load
-from pipelines.transfer.splitting import make_pools, stratified_order
+from pipelines.transfer.data.loading import load
+from pipelines.transfer.data.splitting import make_pools, stratified_order
 
 
 def write_csv(path, rows, header="text,label"):

@@ -20,15 +20,15 @@ from orchestrator.errors import InvalidSweepError
 from orchestrator.running.work import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from pipelines.contract import InputError
+from pipelines.models.backbone import WORDS, warm_tokenizer
 from pipelines.sources import read, resolve_model, resolve_task
 from pipelines.sources.tags import marks_entities
-from pipelines.transfer.backbone import WORDS, warm_tokenizer
+from pipelines.transfer.data.loading import load
+from pipelines.transfer.data.truth import LOST, truth_of
+from pipelines.transfer.data.word_tokens import first_tokens, token_batches, tokenize_words
 from pipelines.transfer.entities import entities, entity_f1, num_malformed
 from pipelines.transfer.examples import LabelScale, prediction_table
-from pipelines.transfer.loading import load
 from pipelines.transfer.metrics import compute_word_metrics
-from pipelines.transfer.truth import LOST, truth_of
-from pipelines.transfer.word_tokens import first_tokens, token_batches, tokenize_words
 from tests.pipelines.test_transfer import Fake, artifact
 from tests.pipelines.tiny import WORDS as VOCABULARY
 from tests.pipelines.tiny import letters, save_bert, save_tagged

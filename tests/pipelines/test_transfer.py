@@ -15,11 +15,11 @@ from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.work import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from pipelines.contract import DivergedError
-from pipelines.transfer.backbone import pool
+from pipelines.models.backbone import pool
+from pipelines.training.loop import learning_rate_factor
 from pipelines.transfer.finetuning import finetune
 from pipelines.transfer.params import FullParams
 from pipelines.transfer.probing import probe
-from pipelines.transfer.training import learning_rate_factor
 from tests.pipelines.tiny import save_bert, save_task
 
 SIZES = {"train_size": 64, "validation_size": 32, "test_size": 32}

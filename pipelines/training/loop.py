@@ -25,23 +25,43 @@ Rows = npt.NDArray[np.int64]
 """Numbers of rows in a split, or of labels, `(batch,)`."""
 
 
-class Examples(Protocol):
-    """Labelled rows, given a batch at a time; a row has one output, or one for each word."""
+class Targets(Protocol):
+    """What the outputs of a batch should be, where that is more than a label each."""
 
-    labels: Tensor
-    """`(outputs,)` class indices, or standardised real numbers."""
+    def __len__(self) -> int:
+        """Return the number of outputs."""
+
+    def loss(self, outputs: Tensor) -> Tensor:
+        """Return the mean loss of `(outputs, width)`."""
+
+
+class Examples(Protocol):
+    """Rows to learn from, given a batch at a time; a row has one output or several."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
 
-    def batch(self, rows: Rows) -> Any:
-        """Return the inputs of some rows."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw anew what changes from epoch to epoch, numbered from 0."""
 
-    def places(self, rows: Rows) -> Rows:
-        """Return which of the labels belong to some rows, in the order of the batch's outputs."""
+    def batch(self, rows: Rows) -> tuple[Any, Tensor | Targets]:
+        """Return the inputs of some rows, and the targets in the order of the batch's outputs.
+
+        Targets are `(outputs,)` class indices or standardised real numbers, or know their loss.
+        """
 
     def in_order(self) -> Iterator[Rows]:
         """Yield all rows in batches fit for inference, in any order."""
+
+
+class LabelledExamples(Examples, Protocol):
+    """Examples of which every output has a label and a place of its own."""
+
+    labels: Tensor
+    """`(outputs,)` class indices, or standardised real numbers."""
+
+    def places(self, rows: Rows) -> Rows:
+        """Return which of the labels belong to some rows, in the order of the batch's outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +105,8 @@ class _Position:
     batch: int = 0
     """Batches of the running epoch that are done."""
     loss_sum: float = 0.0
-    """Training loss since the last point of the curve, summed over labels."""
-    loss_rows: int = 0
+    """Training loss since the last point of the curve, summed over targets."""
+    num_targets: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     best_loss: float = math.inf
     best_epoch: int = 0
@@ -170,6 +190,7 @@ class _Training:
     def epoch(self, checkpoint: Checkpoint | None) -> None:
         """Train the rest of the running epoch, then look at the validation rows."""
         self._learner.module.train()
+        self._train_set.begin_epoch(self.at.epoch)
         self._order_state = self._order.bit_generator.state
         permutation = self._order.permutation(len(self._train_set))
         batch_size = self._params["batch_size"]
@@ -185,17 +206,16 @@ class _Training:
         self._validate()
 
     def _step(self, batches: Sequence[Rows]) -> None:
-        """Take one optimizer step on the mean loss over the labels of all batches."""
+        """Take one optimizer step on the mean loss over the targets of all batches."""
         factor = learning_rate_factor(self.at.step, self._num_steps, self._params)
         for group in self._optimizer.param_groups:
             group["lr"] = factor * group["full_lr"]
-        places = [self._train_set.places(rows) for rows in batches]
-        num_labels = sum(map(len, places))
-        for rows, place in zip(batches, places, strict=True):
-            outputs = self._learner.outputs(self._train_set.batch(rows))
-            loss = loss_of(outputs, self._train_set.labels[place]) * (len(place) / num_labels)
+        pairs = [self._train_set.batch(rows) for rows in batches]
+        num_targets = sum(len(targets) for _, targets in pairs)
+        for inputs, targets in pairs:
+            loss = loss_of(self._learner.outputs(inputs), targets) * (len(targets) / num_targets)
             loss.backward()  # type: ignore[no-untyped-call]
-            self.at.loss_sum += float(loss.detach()) * num_labels
+            self.at.loss_sum += float(loss.detach()) * num_targets
         if not math.isfinite(self.at.loss_sum):
             where = f"step {self.at.step + 1}, epoch {self.at.epoch + 1}"
             raise DivergedError(f"the training loss is not finite any more in {where}")
@@ -204,15 +224,14 @@ class _Training:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.at.step += 1
-        self.at.loss_rows += num_labels
+        self.at.num_targets += num_targets
         if self.at.step % self._point_every == 0 or self.at.step == self._num_steps:
-            train_loss = self.at.loss_sum / self.at.loss_rows
+            train_loss = self.at.loss_sum / self.at.num_targets
             self.at.curve.append({"step": self.at.step, "train_loss": train_loss})
-            self.at.loss_sum, self.at.loss_rows = 0.0, 0
+            self.at.loss_sum, self.at.num_targets = 0.0, 0
 
     def _validate(self) -> None:
-        outputs = predict(self._learner, self._validation_set)
-        loss = float(loss_of(outputs, self._validation_set.labels))
+        loss = mean_loss(self._learner, self._validation_set)
         self.at.curve.append(
             {"step": self.at.step, "epoch": self.at.epoch, "validation_loss": loss}
         )
@@ -280,25 +299,39 @@ def learning_rate_factor(step: int, num_steps: int, params: Mapping[str, Any]) -
     return float(max(0.0, 1 - done))
 
 
-def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
+def loss_of(outputs: Tensor, targets: Tensor | Targets) -> Tensor:
     """Return the mean loss: cross-entropy of classes, squared error of real numbers.
 
     Args:
-        outputs: `(batch, classes)`, or `(batch, 1)` for real numbers.
-        labels: `(batch,)`.
+        outputs: `(outputs, classes)`, or `(outputs, 1)` for real numbers.
+        targets: `(outputs,)`, or what knows its loss.
     """
-    if labels.is_floating_point():
-        return F.mse_loss(outputs.squeeze(-1), labels)
-    return F.cross_entropy(outputs, labels)
+    if not isinstance(targets, Tensor):
+        return targets.loss(outputs)
+    if targets.is_floating_point():
+        return F.mse_loss(outputs.squeeze(-1), targets)
+    return F.cross_entropy(outputs, targets)
 
 
 @torch.inference_mode()
-def predict(learner: Learner, examples: Examples) -> Tensor:
+def mean_loss(learner: Learner, examples: Examples) -> float:
+    """Return the mean loss over the targets of all rows."""
+    learner.module.eval()
+    loss_sum, num_targets = 0.0, 0
+    for rows in examples.in_order():
+        inputs, targets = examples.batch(rows)
+        loss_sum += float(loss_of(learner.outputs(inputs), targets)) * len(targets)
+        num_targets += len(targets)
+    return loss_sum / num_targets
+
+
+@torch.inference_mode()
+def predict(learner: Learner, examples: LabelledExamples) -> Tensor:
     """Return the outputs of all rows, in the order of the labels: `(labels, outputs)`."""
     learner.module.eval()
     outputs: Tensor | None = None
     for rows in examples.in_order():
-        batch = learner.outputs(examples.batch(rows))
+        batch = learner.outputs(examples.batch(rows)[0])
         if outputs is None:
             outputs = batch.new_empty((len(examples.labels), batch.shape[1]))
         outputs[torch.as_tensor(examples.places(rows), device=outputs.device)] = batch

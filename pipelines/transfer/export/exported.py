@@ -1,6 +1,6 @@
 """Loads what `fanflare export` wrote; importing it makes transformers know exports by itself.
 
-    import pipelines.transfer.exported
+    import pipelines.transfer.export.exported
     transformers.pipeline("text-classification", model=DIR, tokenizer=DIR, truncation=True)
 
 Knows nothing of trials, sweeps and stores.
@@ -15,8 +15,8 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from pipelines.transfer.adapters import HEAD_CONFIG, HEAD_WEIGHTS
-from pipelines.transfer.exported_model import PooledTextClassifier, PooledTextConfig
+from pipelines.transfer.export.adapters import HEAD_CONFIG, HEAD_WEIGHTS
+from pipelines.transfer.export.exported_model import PooledTextClassifier, PooledTextConfig
 
 AutoConfig.register(PooledTextConfig.model_type, PooledTextConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(PooledTextConfig, PooledTextClassifier, exist_ok=True)

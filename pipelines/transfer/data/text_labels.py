@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract import InputError, Json
-from pipelines.transfer.splitting import content_hashes
+from pipelines.transfer.data.splitting import content_hashes
 
 
 def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

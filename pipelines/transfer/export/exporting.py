@@ -16,15 +16,16 @@ from transformers import AutoTokenizer
 
 from pipelines.contract import Artifact, Context, Node
 from pipelines.exports import Agreement, Export, Verification
+from pipelines.models.backbone import trainable_copy, use_threads
+from pipelines.models.files import ModelFiles, model_files
 from pipelines.sources import Model, fetch
-from pipelines.transfer.adapters import merge_adapters, save_with_adapter
-from pipelines.transfer.backbone import trainable_copy, use_threads
 from pipelines.transfer.examples import LabelScale, num_outputs
-from pipelines.transfer.export_card import write_card
-from pipelines.transfer.exported import load
-from pipelines.transfer.exported_model import PooledTextClassifier, PooledTextConfig
+from pipelines.transfer.export.adapters import merge_adapters, save_with_adapter
+from pipelines.transfer.export.card import write_card
+from pipelines.transfer.export.exported import load
+from pipelines.transfer.export.exported_model import PooledTextClassifier, PooledTextConfig
+from pipelines.transfer.export.retraining import comparable, compare
 from pipelines.transfer.finetuning import new_learner
-from pipelines.transfer.retraining import comparable, compare
 
 MAX_VERIFIED_ROWS = 256
 """Test rows on which the written folder is compared with the trial: seconds, on a laptop."""
@@ -81,7 +82,7 @@ def _trained(context: Context, export: Export) -> _Trained:
         features = node.inputs["features"]
         model = cast(Model, features.sources["model"])
         return _Trained(
-            backbone=trainable_copy(context, model),
+            backbone=trainable_copy(context, _files(context, features, export)),
             weight=artifact.array("weight"),
             bias=artifact.array("bias"),
             pooling=features.params["pooling"],
@@ -91,7 +92,8 @@ def _trained(context: Context, export: Export) -> _Trained:
             predictions=artifact.table("predictions"),
         )
     model = cast(Model, node.sources["model"])
-    learner = new_learner(context, model, node.params, num_outputs(labels))
+    files = _files(context, node, export)
+    learner = new_learner(context, files, node.params, num_outputs(labels))
     _restore(learner.trainable(), artifact)
     return _Trained(
         backbone=cast(nn.ModuleDict, learner.module)["backbone"],
@@ -103,6 +105,11 @@ def _trained(context: Context, export: Export) -> _Trained:
         tokens=node.inputs["tokens"],
         predictions=export.artifacts[node.inputs["predictions"].digest].table("predictions"),
     )
+
+
+def _files(context: Context, node: Node, export: Export) -> ModelFiles:
+    inputs = {role: export.artifacts[earlier.digest] for role, earlier in node.inputs.items()}
+    return model_files(context, node.sources, inputs)
 
 
 def _restore(trainable: Mapping[str, torch.Tensor], artifact: Artifact) -> None:

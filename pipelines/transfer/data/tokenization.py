@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.models.backbone import warm_tokenizer
+from pipelines.models.files import model_files
 from pipelines.sources import TaskKind
-from pipelines.transfer.backbone import warm_tokenizer
-from pipelines.transfer.loading import SPLITS
-from pipelines.transfer.word_tokens import tokenize_words
+from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.word_tokens import tokenize_words
 
 
 def tokenize(
@@ -27,7 +28,7 @@ def tokenize(
     examples = inputs["examples"]
     if TaskKind(examples.value["kind"]).labels_words:
         return tokenize_words(context, members, inputs, sources)
-    tokenizer = warm_tokenizer(context, sources["model"])
+    tokenizer = warm_tokenizer(context, model_files(context, sources, inputs))
     value = {
         "pad_id": tokenizer.pad_token_id or 0,
         "labels": examples.value["labels"],

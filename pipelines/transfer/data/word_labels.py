@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from pipelines.contract import InputError, Json
 from pipelines.sources.tags import marks_entities
+from pipelines.transfer.data.splitting import content_hashes
 from pipelines.transfer.entities import num_malformed
-from pipelines.transfer.splitting import content_hashes
 
 
 def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.contract import Artifact
-from pipelines.transfer.training import Rows
+from pipelines.models.token_batches import ragged
+from pipelines.training.loop import Rows
 
 LOST = -1
 """In `first_tokens`: the word has no token, as it was cut off or is nothing to the tokenizer."""
@@ -93,9 +94,3 @@ def kept_truth(features: Artifact, split: str) -> Truth:
     """Return the truth that the stage `encode` left beside its features."""
     parts = (*_PARTS, *_WORD_PARTS) if "num_lost" in features.value else _PARTS
     return Truth(**{part: features.array(f"{split}/{part}") for part in parts})
-
-
-def ragged(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of all lists of a column, and where each list begins and the last ends."""
-    lists = column.combine_chunks()
-    return lists.values.to_numpy(), lists.offsets.to_numpy()

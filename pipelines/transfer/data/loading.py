@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from pipelines.contract import Artifact, Context, InputError, Json, Member, StageResult
 from pipelines.sources import Task, read
-from pipelines.transfer import text_labels, word_labels
-from pipelines.transfer.splitting import (
+from pipelines.transfer.data import text_labels, word_labels
+from pipelines.transfer.data.splitting import (
     TEST_FRACTION,
     VALIDATION_FRACTION,
     Pools,

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from pipelines.contract import Artifact, Context, InputError, Member, StageResult
-from pipelines.sources import Model
-from pipelines.transfer.backbone import WORDS, TokenBatches, warm_tokenizer
-from pipelines.transfer.loading import SPLITS
-from pipelines.transfer.training import Rows
-from pipelines.transfer.truth import LOST, ragged, truth_of
+from pipelines.models.backbone import WORDS, warm_tokenizer
+from pipelines.models.files import ModelFiles, model_files
+from pipelines.models.token_batches import TokenBatches, ragged
+from pipelines.training.loop import Rows
+from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.truth import LOST, truth_of
 
 
 def tokenize_words(
@@ -33,7 +34,7 @@ def tokenize_words(
     Raises:
         InputError: The model's tokenizer cannot tell which word a token is of.
     """
-    tokenizer = _word_tokenizer(context, sources["model"])
+    tokenizer = _word_tokenizer(context, model_files(context, sources, inputs))
     examples = inputs["examples"]
     results = []
     for member in members:
@@ -54,18 +55,18 @@ def tokenize_words(
     return results
 
 
-def _word_tokenizer(context: Context, model: Model) -> Any:
-    tokenizer = warm_tokenizer(context, model)
+def _word_tokenizer(context: Context, files: ModelFiles) -> Any:
+    tokenizer = warm_tokenizer(context, files)
     if not tokenizer.is_fast:
         raise InputError(
-            f"the tokenizer of {model.name!r} is of the slow sort, which does not tell which word "
+            f"the tokenizer of {files.name!r} is of the slow sort, which does not tell which word "
             "a token is of; tasks with labelled words need a fast one (tokenizer.json)",
             key="models",
         )
     if getattr(tokenizer, "add_prefix_space", None) is False:
         # Byte-level tokenizers, as of RoBERTa and GPT-2, take a word without a space before it
         # for the continuation of the last one.
-        return warm_tokenizer(context, model, add_prefix_space=True)
+        return warm_tokenizer(context, files, add_prefix_space=True)
     return tokenizer
 
 

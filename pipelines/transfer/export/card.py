@@ -74,7 +74,7 @@ Where fanflare is installed, without code from this folder:
 
 ```python
 import transformers
-import pipelines.transfer.exported  # makes the class known
+import pipelines.transfer.export.exported  # makes the class known
 
 classify = transformers.pipeline(
     "text-classification", model=DIR, tokenizer=DIR, truncation=True
@@ -99,7 +99,7 @@ This folder holds the adapter in peft's layout and the head (`head.safetensors`)
 {base} is not in it.
 
 ```python
-from pipelines.transfer.exported import load  # of fanflare
+from pipelines.transfer.export.exported import load  # of fanflare
 
 classify = load(DIR, base=FOLDER_OF_THE_BASE_MODEL)
 classify({example})

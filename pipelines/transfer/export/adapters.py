@@ -11,7 +11,7 @@ from torch import nn
 
 from pipelines.sources import Model
 from pipelines.sources.base import Origin
-from pipelines.transfer.exported_model import PooledTextClassifier
+from pipelines.transfer.export.exported_model import PooledTextClassifier
 
 HEAD_CONFIG = "head_config.json"
 HEAD_WEIGHTS = "head.safetensors"

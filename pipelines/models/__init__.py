@@ -1,0 +1,1 @@
+"""What is known of pre-trained models: their files, their parts, their inputs; no tasks."""

@@ -1,0 +1,105 @@
+"""The pre-trained model on a worker: tokenizer, weights, pooled features, kept warm."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from pipelines.contract import Context
+from pipelines.models.files import ModelFiles
+
+
+def use_threads(context: Context) -> None:
+    """Keep torch to the cores of this worker: the same number gives the same sums."""
+    if torch.get_num_threads() != context.num_cpus:
+        torch.set_num_threads(context.num_cpus)
+
+
+WORDS = "words"
+"""In a batch: which of the tokens, numbered `(batch * length,)`, stand for words."""
+
+
+def warm_tokenizer(context: Context, files: ModelFiles, **options: Any) -> Any:
+    """Return the model's tokenizer, by default as it was saved."""
+    return context.cached(
+        "/".join(["tokenizer", files.digest, *options]),
+        lambda: AutoTokenizer.from_pretrained(files.folder, local_files_only=True, **options),
+    )
+
+
+def warm_model(context: Context, files: ModelFiles, auto_class: Any = AutoModel) -> nn.Module:
+    """Return the pre-trained model in eval mode; nobody may change its weights.
+
+    Args:
+        context: Keeps the model for later stages.
+        files: Where it is.
+        auto_class: Which of transformers' auto classes gives it a head; `AutoModel` gives none.
+    """
+
+    def load() -> nn.Module:
+        # What the files lack, as the head of an encoder, is drawn anew: the same each time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = auto_class.from_pretrained(
+                files.folder,
+                local_files_only=True,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+            )
+        return cast(nn.Module, model.to(context.device).eval().requires_grad_(False))
+
+    key = f"{auto_class.__name__}/{files.digest}"
+    return cast(nn.Module, context.cached(key, load))
+
+
+def trainable_copy(context: Context, files: ModelFiles, auto_class: Any = AutoModel) -> nn.Module:
+    """Return a copy of the pre-trained model whose weights may be trained."""
+    return copy.deepcopy(warm_model(context, files, auto_class)).requires_grad_(True)
+
+
+def fresh_model(
+    context: Context, files: ModelFiles, seed: int, auto_class: Any = AutoModel
+) -> nn.Module:
+    """Return the same architecture with fresh weights, drawn from a seed."""
+    config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = auto_class.from_config(config, attn_implementation="sdpa")
+    return cast(nn.Module, model.to(context.device))
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Reduce token features to one vector a text.
+
+    Args:
+        hidden: `(batch, length, width)`.
+        mask: `(batch, length)`, 1 where there is a token.
+        pooling: `mean`, `cls` (the first token) or `max`.
+
+    Returns:
+        `(batch, width)`.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)  # (batch, length, 1)
+    if pooling == "max":
+        return hidden.masked_fill(weights == 0, float("-inf")).amax(dim=1)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def features_of(backbone: nn.Module, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
+    """Return one vector a text, or one a word where the batch says which tokens are words.
+
+    Returns:
+        `(batch, width)`, or `(words, width)`.
+    """
+    inputs = {name: tensor for name, tensor in batch.items() if name != WORDS}
+    hidden: Tensor = backbone(**inputs).last_hidden_state  # (batch, length, width)
+    if WORDS in batch:
+        return hidden.flatten(0, 1)[batch[WORDS]]
+    return pool(hidden, batch["attention_mask"], pooling)

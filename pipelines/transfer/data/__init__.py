@@ -1,0 +1,1 @@
+"""From a task to the inputs of a model: read, split, tokenise; nothing is trained here."""

@@ -1,0 +1,1 @@
+"""A finished trial as a folder that transformers loads, with its model card."""
