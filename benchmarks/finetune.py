@@ -38,6 +38,7 @@ from transformers.utils import logging
 from cluster.job import Resources
 from orchestrator.running.work import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
+from pipelines.models.files import model_files
 from pipelines.models.token_batches import TokenBatches
 from pipelines.sources import fetch
 from pipelines.training.loop import train
@@ -89,7 +90,7 @@ def fanflare_side(num_rows: int) -> Callable[[], float]:
 
     def once() -> float:
         started = time.perf_counter()
-        learner = new_learner(context, MODEL, params, 2)
+        learner = new_learner(context, model_files(context, {"model": MODEL}, {}), params, 2)
         train(learner, sets["train"], sets["validation"], params)
         return time.perf_counter() - started
 

@@ -12,6 +12,7 @@ from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.work import WorkerContext
 from pipelines.contract import InputError
 from pipelines.models.anatomy import depth_of_weights, layers_of, linear_layers
+from pipelines.models.files import model_files
 from pipelines.models.token_batches import TokenBatches
 from pipelines.sources import resolve_model
 from pipelines.training.loop import Learner, train
@@ -39,6 +40,11 @@ def context(tmp_path):
     return context
 
 
+@pytest.fixture
+def files(context, model):
+    return model_files(context, {"model": model}, {})
+
+
 def member(method, **params):
     """Return a method's params as a stage gets them."""
     schema = METHODS[method]
@@ -64,9 +70,9 @@ def tokens(context, model):
     return Fake(result.value, result.tables)
 
 
-def test_partial_trains_the_upper_layers_only(context, model):
+def test_partial_trains_the_upper_layers_only(context, files):
     for frozen in (0, 1, 3, 0.5, 4):
-        learner = new_learner(context, model, member("partial", frozen_layers=frozen), 2)
+        learner = new_learner(context, files, member("partial", frozen_layers=frozen), 2)
         count = int(frozen * 4) if frozen < 1 and frozen else int(frozen)
         for name, weight in learner.module["backbone"].named_parameters():
             part = name.split(".")
@@ -74,9 +80,9 @@ def test_partial_trains_the_upper_layers_only(context, model):
             assert weight.requires_grad is not is_below, (frozen, name)
 
 
-def test_a_frozen_layers_bits_do_not_change(context, model, tokens):
+def test_a_frozen_layers_bits_do_not_change(context, files, tokens):
     params = member("partial", frozen_layers=2)
-    learner = new_learner(context, model, params, 2)
+    learner = new_learner(context, files, params, 2)
     before = {name: weight.clone() for name, weight in learner.module.state_dict().items()}
     table = tokens.table("train")
     examples = TokenExamples(
@@ -90,14 +96,14 @@ def test_a_frozen_layers_bits_do_not_change(context, model, tokens):
     assert not any("embeddings" in name for name in changed)
 
 
-def test_more_frozen_layers_than_there_are_is_told(context, model):
+def test_more_frozen_layers_than_there_are_is_told(context, files):
     with pytest.raises(InputError, match="has 4"):
-        new_learner(context, model, member("partial", frozen_layers=5), 2)
+        new_learner(context, files, member("partial", frozen_layers=5), 2)
 
 
 @pytest.mark.parametrize(("target", "per_layer"), [("attention", 4), ("all-linear", 6)])
-def test_lora_trains_adapters_of_the_given_rank_and_nothing_else(context, model, target, per_layer):
-    learner = new_learner(context, model, member("lora", rank=3, target_modules=target), 2)
+def test_lora_trains_adapters_of_the_given_rank_and_nothing_else(context, files, target, per_layer):
+    learner = new_learner(context, files, member("lora", rank=3, target_modules=target), 2)
     free = {n: w for n, w in learner.module["backbone"].named_parameters() if w.requires_grad}
     assert all("lora_" in name for name in free)
     assert len(free) == 2 * per_layer * 4
@@ -106,9 +112,9 @@ def test_lora_trains_adapters_of_the_given_rank_and_nothing_else(context, model,
     assert {id(weight) for weight in free.values()} < given
 
 
-def test_scratch_depends_on_the_seed_and_not_on_the_pretrained_weights(context, model):
+def test_scratch_depends_on_the_seed_and_not_on_the_pretrained_weights(context, files, model):
     one, two, other = (
-        new_learner(context, model, {**member("scratch"), "seed": seed}, 2).module.state_dict()
+        new_learner(context, files, {**member("scratch"), "seed": seed}, 2).module.state_dict()
         for seed in (1, 1, 2)
     )
     name = "backbone.encoder.layer.0.attention.self.query.weight"
@@ -118,8 +124,8 @@ def test_scratch_depends_on_the_seed_and_not_on_the_pretrained_weights(context, 
     assert not torch.equal(one[name], pretrained[name.removeprefix("backbone.")])
 
 
-def test_layer_decay_lowers_the_rate_of_each_layer_below(context, model):
-    learner = new_learner(context, model, member("full", learning_rate=1.0, layer_decay=0.5), 2)
+def test_layer_decay_lowers_the_rate_of_each_layer_below(context, files):
+    learner = new_learner(context, files, member("full", learning_rate=1.0, layer_decay=0.5), 2)
     rates = [group["lr"] for group in learner.groups[:-1]]
     assert rates == [0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5, 1.0]
 
