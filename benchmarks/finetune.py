@@ -44,7 +44,7 @@ from pipelines.sources import fetch
 from pipelines.training.loop import train
 from pipelines.transfer.data.loading import load
 from pipelines.transfer.data.tokenization import tokenize
-from pipelines.transfer.examples import TokenExamples
+from pipelines.transfer.examples import PreparedExamples
 from pipelines.transfer.finetuning import new_learner
 from pipelines.transfer.params import FullParams
 
@@ -80,7 +80,7 @@ def fanflare_side(num_rows: int) -> Callable[[], float]:
     context = WorkerContext(Resources(num_cpus=NUM_THREADS))
     _, tokens = examples(num_rows, context)
     sets = {
-        split: TokenExamples(
+        split: PreparedExamples(
             TokenBatches(tokens.tables[split], tokens.value["pad_id"], "cpu"),
             torch.tensor(tokens.tables[split]["label"].to_numpy(), dtype=torch.int64),
         )

@@ -12,10 +12,9 @@ from torch import nn
 from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.backbone import features_of, use_threads, warm_model
 from pipelines.models.files import model_files
-from pipelines.models.token_batches import TokenBatches
 from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.prepared import PREPARED, Batches, batches_of
 from pipelines.transfer.data.truth import truth_of
-from pipelines.transfer.data.word_tokens import token_batches
 
 BATCH_SIZE = 64
 """Texts in one pass; they are sorted by length, so larger batches save nothing on a CPU."""
@@ -33,21 +32,20 @@ def encode(
     """
     use_threads(context)
     backbone = warm_model(context, model_files(context, sources, inputs))
-    tokens = inputs["tokens"]
+    prepared = inputs[PREPARED]
     results = []
     for member in members:
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
-            table = tokens.table(split)
-            batches = token_batches(table, tokens.value["pad_id"], context.device)
+            batches = batches_of(prepared, split, context.device)
             arrays[f"{split}/features"] = pooled_features(backbone, batches, member["pooling"])
-            arrays |= truth_of(table).arrays(split)
-        results.append(StageResult(value=dict(tokens.value), arrays=arrays))
+            arrays |= truth_of(prepared.table(split)).arrays(split)
+        results.append(StageResult(value=dict(prepared.value), arrays=arrays))
     return results
 
 
 @torch.inference_mode()
-def pooled_features(backbone: nn.Module, batches: TokenBatches, pooling: str) -> np.ndarray:
+def pooled_features(backbone: nn.Module, batches: Batches, pooling: str) -> np.ndarray:
     """Return the pooled last layer of every text or word, `(rows, width)`, single precision."""
     features: np.ndarray | None = None
     for rows in batches.by_length(BATCH_SIZE):

@@ -9,9 +9,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from pipelines.models.token_batches import TokenBatches
 from pipelines.seeding import stream_seed
 from pipelines.training.loop import Rows
+from pipelines.transfer.data.prepared import Batches
 from pipelines.transfer.data.truth import LOST, Truth, WordSpans
 from pipelines.transfer.encoding import BATCH_SIZE
 
@@ -70,30 +70,30 @@ class FeatureExamples:
         yield np.arange(len(self))
 
 
-class TokenExamples:
-    """Rows of tokens, padded a batch at a time."""
+class PreparedExamples:
+    """Labelled rows as the model takes them."""
 
-    def __init__(self, tokens: TokenBatches, labels: Tensor) -> None:
-        self.tokens = tokens
+    def __init__(self, batches: Batches, labels: Tensor) -> None:
+        self._batches = batches
         self.labels = labels
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self._batches)
 
     def places(self, rows: Rows) -> Rows:
         """Return the numbers of the labels of some rows."""
-        return self.tokens.places(rows)
+        return self._batches.places(rows)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Do nothing: the tokens stay as they are."""
+        """Do nothing: the rows stay as they are."""
 
     def batch(self, rows: Rows) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the model's inputs, each `(batch, longest)`, and `(outputs,)` labels."""
-        return self.tokens.batch(rows), self.labels[self.places(rows)]
+        """Return the model's inputs and `(outputs,)` labels."""
+        return self._batches.batch(rows), self.labels[self.places(rows)]
 
     def in_order(self) -> Iterator[Rows]:
         """Yield the rows in batches of like length."""
-        yield from self.tokens.by_length(BATCH_SIZE)
+        yield from self._batches.by_length(BATCH_SIZE)
 
 
 def new_head(width: int, num_outputs: int, seed: int) -> nn.Linear:

@@ -20,11 +20,11 @@ from pipelines.models.files import ModelFiles, model_files
 from pipelines.seeding import stream_seed
 from pipelines.training.loop import Learner, predict, train
 from pipelines.transfer.data.loading import SPLITS
+from pipelines.transfer.data.prepared import PREPARED, batches_of
 from pipelines.transfer.data.truth import truth_of
-from pipelines.transfer.data.word_tokens import token_batches
 from pipelines.transfer.examples import (
     LabelScale,
-    TokenExamples,
+    PreparedExamples,
     new_head,
     num_outputs,
     prediction_table,
@@ -50,17 +50,16 @@ def trainings(
     """Yield what each member has trained, and its result."""
     use_threads(context)
     files = model_files(context, sources, inputs)
-    tokens = inputs["tokens"]
-    tables = {split: tokens.table(split) for split in SPLITS}
-    truth = {split: truth_of(table) for split, table in tables.items()}
-    labels = tokens.value["labels"]
+    prepared = inputs[PREPARED]
+    truth = {split: truth_of(prepared.table(split)) for split in SPLITS}
+    labels = prepared.value["labels"]
     scale = LabelScale(truth["train"].labels, is_regression=labels is None)
     sets = {
-        split: TokenExamples(
-            token_batches(table, tokens.value["pad_id"], context.device),
-            scale.to_targets(truth[split].targets, context.device),
+        split: PreparedExamples(
+            batches_of(prepared, split, context.device),
+            scale.to_targets(part.targets, context.device),
         )
-        for split, table in tables.items()
+        for split, part in truth.items()
     }
     for index, member in enumerate(members):
         learner = new_learner(context, files, member, num_outputs(labels))

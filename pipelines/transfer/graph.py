@@ -11,65 +11,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.contract import InputError, Node, Stage, TrialSettings
+from pipelines.contract import InputError, Node, TrialSettings
+from pipelines.models.made import given
 from pipelines.sources.base import Task, TaskKind
+from pipelines.transfer.applicability import check_applies
 from pipelines.transfer.metrics import metric_names
-from pipelines.transfer.params import DEFAULT_POOLING, METHODS, DataParams
-
-LOAD = Stage(
-    name="transfer/load",
-    version=1,
-    function="pipelines.transfer.data.loading:load",
-    typical_s=1.0,
-    checks_input=True,
-    needs_accelerator=False,
-)
-INSPECT = Stage(
-    name="transfer/inspect",
-    version=1,
-    function="pipelines.transfer.inspection:inspect",
-    typical_s=1.0,
-    checks_input=True,
-    needs_accelerator=False,
-)
-TOKENIZE = Stage(
-    name="transfer/tokenize",
-    version=1,
-    function="pipelines.transfer.data.tokenization:tokenize",
-    typical_s=1.0,
-    needs_accelerator=False,
-)
-ENCODE = Stage(
-    name="transfer/encode",
-    version=1,
-    function="pipelines.transfer.encoding:encode",
-    typical_s=15.0,
-)
-PROBE = Stage(
-    name="transfer/probe",
-    version=1,
-    function="pipelines.transfer.probing:probe",
-    typical_s=0.5,
-)
-FINETUNE = Stage(
-    name="transfer/finetune",
-    version=1,
-    function="pipelines.transfer.finetuning:finetune",
-    typical_s=60.0,
-)
-WEIGHTS = Stage(
-    name="transfer/weights",
-    version=1,
-    function="pipelines.transfer.export.retraining:retrain",
-    typical_s=60.0,
-)
-"""In no trial's graph: an export asks for it."""
-EVALUATE = Stage(
-    name="transfer/evaluate",
-    version=1,
-    function="pipelines.transfer.evaluation:evaluate",
-    typical_s=0.02,
-    needs_accelerator=False,
+from pipelines.transfer.params import METHODS, DataParams
+from pipelines.transfer.stages import (
+    ENCODE,
+    EVALUATE,
+    FINETUNE,
+    INSPECT,
+    LOAD,
+    PROBE,
+    TOKENIZE,
+    WEIGHTS,
 )
 
 EXPORTED_KINDS = frozenset(
@@ -119,25 +75,25 @@ class TransferPipeline:
             InputError: The params do not apply to the task.
         """
         params = trial.params.model_dump(mode="json")
-        _check_pooling(params["pooling"], trial.task)
+        check_applies(trial)
         data = {name: params.pop(name) for name in DataParams.model_fields}
         max_length = data.pop("max_length")
-        sources: dict[str, Any] = {"model": trial.model}
+        model = given(trial.model)
         loaded = Node(stage=LOAD, params=data, sources={"task": trial.task})
-        inspected = Node(stage=INSPECT, sources=sources)
-        tokens = Node(
+        inspected = Node(stage=INSPECT, sources=model.sources, inputs=model.inputs)
+        prepared = Node(
             stage=TOKENIZE,
             params={"max_length": max_length},
-            sources=sources,
-            inputs={"examples": loaded, "inspected": inspected},
+            sources=model.sources,
+            inputs={"examples": loaded, "inspected": inspected, **model.inputs},
         )
         if params["method"] == "probe":
             del params["method"]
             features = Node(
                 stage=ENCODE,
                 params={"pooling": params.pop("pooling")},
-                sources=sources,
-                inputs={"tokens": tokens},
+                sources=model.sources,
+                inputs={"prepared": prepared, **model.inputs},
             )
             trained = Node(
                 stage=PROBE,
@@ -148,8 +104,8 @@ class TransferPipeline:
             trained = Node(
                 stage=FINETUNE,
                 params={**params, "seed": trial.seed},
-                sources=sources,
-                inputs={"tokens": tokens},
+                sources=model.sources,
+                inputs={"prepared": prepared, **model.inputs},
             )
         positive = {"positive": trial.task.positive} if trial.task.positive else {}
         return Node(stage=EVALUATE, params=positive, inputs={"predictions": trained})
@@ -182,19 +138,11 @@ def _task(node: Node) -> Any:
     """Return the task that a node rests on."""
     while "task" not in node.sources:
         node = next(
-            node.inputs[role] for role in ("features", "tokens", "examples") if role in node.inputs
+            node.inputs[role]
+            for role in ("features", "prepared", "examples")
+            if role in node.inputs
         )
     return node.sources["task"]
-
-
-def _check_pooling(pooling: str, task: Task) -> None:
-    if task.kind.labels_words and pooling != DEFAULT_POOLING:
-        raise InputError(
-            f"task {task.name!r} labels words, whose features are not pooled; leave `pooling` out "
-            f"or at {DEFAULT_POOLING}, or name the tasks that it is for under `tasks`",
-            key="pooling",
-            nearest=DEFAULT_POOLING,
-        )
 
 
 TRANSFER = TransferPipeline()

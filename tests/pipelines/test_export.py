@@ -283,7 +283,7 @@ def test_a_kind_of_task_without_export_is_told():
     trained = Node(
         stage=Stage(name="transfer/finetune", version=1, function="", typical_s=1),
         params={"method": "full"},
-        inputs={"tokens": Node(stage=LOAD, sources={"task": task})},
+        inputs={"prepared": Node(stage=LOAD, sources={"task": task})},
     )
     with pytest.raises(InputError, match="token-classification cannot be exported yet"):
         TRANSFER.export_node(Node(stage=LOAD, inputs={"predictions": trained}), merge=True)

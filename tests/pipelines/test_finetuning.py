@@ -17,7 +17,7 @@ from pipelines.models.token_batches import TokenBatches
 from pipelines.sources import resolve_model
 from pipelines.training.loop import Learner, train
 from pipelines.transfer.data.tokenization import tokenize
-from pipelines.transfer.examples import FeatureExamples, TokenExamples, new_head
+from pipelines.transfer.examples import FeatureExamples, PreparedExamples, new_head
 from pipelines.transfer.finetuning import finetune, new_learner
 from pipelines.transfer.params import METHODS
 from tests.pipelines.test_transfer import Fake
@@ -85,7 +85,7 @@ def test_a_frozen_layers_bits_do_not_change(context, files, tokens):
     learner = new_learner(context, files, params, 2)
     before = {name: weight.clone() for name, weight in learner.module.state_dict().items()}
     table = tokens.table("train")
-    examples = TokenExamples(
+    examples = PreparedExamples(
         TokenBatches(table, tokens.value["pad_id"], "cpu"),
         torch.tensor(table["label"].to_numpy(), dtype=torch.int64),
     )
@@ -166,7 +166,7 @@ def test_training_that_was_cut_goes_on_to_the_same_bits(
     context, model, tokens, tmp_path, method, cut_after
 ):
     params = member(method, patience=5, dropout=0.1) if method == "lora" else member(method)
-    arguments = ([params], {"tokens": tokens}, {"model": model})
+    arguments = ([params], {"prepared": tokens}, {"model": model})
     (undisturbed,) = finetune(context, *arguments)
     store = Store(str(tmp_path / "cut"))
     checkpoint = CuttingCheckpoint(store, "1" * 64, 0)
@@ -182,7 +182,7 @@ def test_training_that_was_cut_goes_on_to_the_same_bits(
 
 def test_patience_stops_early_and_keeps_the_best_epoch(context, model, tokens):
     params = member("full", learning_rate=3e-2, epochs=30, patience=2, warmup_ratio=0)
-    (result,) = finetune(context, [params], {"tokens": tokens}, {"model": model})
+    (result,) = finetune(context, [params], {"prepared": tokens}, {"model": model})
     losses = [p["validation_loss"] for p in result.value["curve"] if "validation_loss" in p]
     assert len(losses) < 30
     assert len(losses) - 1 - int(np.argmin(losses)) == 2

@@ -243,8 +243,8 @@ def test_full_learns_and_leaves_the_warm_model_as_it_was(swept):
     context = lone_context(workspace.store)
     tokens = artifact(workspace, "tokenize", "classes")
     model = next(n.sources["model"] for n in workspace.nodes.values() if "model" in n.sources)
-    (first,) = finetune(context, [{**FULL, "seed": 0}], {"tokens": tokens}, {"model": model})
-    (second,) = finetune(context, [{**FULL, "seed": 0}], {"tokens": tokens}, {"model": model})
+    (first,) = finetune(context, [{**FULL, "seed": 0}], {"prepared": tokens}, {"model": model})
+    (second,) = finetune(context, [{**FULL, "seed": 0}], {"prepared": tokens}, {"model": model})
     losses = [point["train_loss"] for point in first.value["curve"] if "train_loss" in point]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     assert first.tables["predictions"].equals(second.tables["predictions"])

@@ -88,7 +88,7 @@ def _trained(context: Context, export: Export) -> _Trained:
             pooling=features.params["pooling"],
             labels=labels,
             model=model,
-            tokens=features.inputs["tokens"],
+            tokens=features.inputs["prepared"],
             predictions=artifact.table("predictions"),
         )
     model = cast(Model, node.sources["model"])
@@ -102,7 +102,7 @@ def _trained(context: Context, export: Export) -> _Trained:
         pooling=node.params["pooling"],
         labels=labels,
         model=model,
-        tokens=node.inputs["tokens"],
+        tokens=node.inputs["prepared"],
         predictions=export.artifacts[node.inputs["predictions"].digest].table("predictions"),
     )
 

@@ -1,0 +1,1 @@
+"""Learning from unlabelled text: blocks of tokens, what is hidden in them; knows no pipeline."""

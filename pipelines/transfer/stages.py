@@ -1,0 +1,61 @@
+"""The stages of the pipeline `transfer`, declared; what they do is in modules of their own."""
+
+from __future__ import annotations
+
+from pipelines.contract import Stage
+
+LOAD = Stage(
+    name="transfer/load",
+    version=1,
+    function="pipelines.transfer.data.loading:load",
+    typical_s=1.0,
+    checks_input=True,
+    needs_accelerator=False,
+)
+INSPECT = Stage(
+    name="transfer/inspect",
+    version=1,
+    function="pipelines.transfer.inspection:inspect",
+    typical_s=1.0,
+    checks_input=True,
+    needs_accelerator=False,
+)
+TOKENIZE = Stage(
+    name="transfer/tokenize",
+    version=1,
+    function="pipelines.transfer.data.tokenization:tokenize",
+    typical_s=1.0,
+    needs_accelerator=False,
+)
+ENCODE = Stage(
+    name="transfer/encode",
+    version=1,
+    function="pipelines.transfer.encoding:encode",
+    typical_s=15.0,
+)
+PROBE = Stage(
+    name="transfer/probe",
+    version=1,
+    function="pipelines.transfer.probing:probe",
+    typical_s=0.5,
+)
+FINETUNE = Stage(
+    name="transfer/finetune",
+    version=1,
+    function="pipelines.transfer.finetuning:finetune",
+    typical_s=60.0,
+)
+WEIGHTS = Stage(
+    name="transfer/weights",
+    version=1,
+    function="pipelines.transfer.export.retraining:retrain",
+    typical_s=60.0,
+)
+"""In no trial's graph: an export asks for it."""
+EVALUATE = Stage(
+    name="transfer/evaluate",
+    version=1,
+    function="pipelines.transfer.evaluation:evaluate",
+    typical_s=0.02,
+    needs_accelerator=False,
+)
