@@ -66,8 +66,8 @@ def test_columns_of_conll_are_counted_from_both_ends(tmp_path, name):
     kind = {} if name == "a.conll" else {"kind": "token-classification"}
     task = task_of(tmp_path, name, CONLL, **kind)
     assert sentences(task) == [
-        {"prepared": ["EU", "rejects"], "labels": ["B-org", "O"]},
-        {"prepared": ["Peter", "Blackburn"], "labels": ["B-per", "I-per"]},
+        {"tokens": ["EU", "rejects"], "labels": ["B-org", "O"]},
+        {"tokens": ["Peter", "Blackburn"], "labels": ["B-per", "I-per"]},
     ]
     assert (task.kind, task.metric) == ("token-classification", "f1")
     assert (task.num_rows, task.num_classes) == (2, 4)
@@ -84,8 +84,8 @@ def test_words_may_hold_what_looks_like_a_line_end_or_a_space(tmp_path):
 def test_conllu_has_syntactic_words_only(tmp_path):
     task = task_of(tmp_path, "a.conllu", CONLLU)
     assert sentences(task) == [
-        {"prepared": ["de", "o", "mar"], "labels": ["ADP", "DET", "NOUN"]},
-        {"prepared": ["sim"], "labels": [None]},
+        {"tokens": ["de", "o", "mar"], "labels": ["ADP", "DET", "NOUN"]},
+        {"tokens": ["sim"], "labels": [None]},
     ]
     assert sentences(task_of(tmp_path, "a.conllu", CONLLU, label="deprel"))[1]["labels"] == ["root"]
 
@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_told(tmp_path, name, text, entry, key, words):
     assert caught.value.key == key
 
 
-COLUMNS = {"prepared": [["a", "2020-01-01"], ["b"]], "ner_tags": [[0, 1], [2]]}
+COLUMNS = {"tokens": [["a", "2020-01-01"], ["b"]], "ner_tags": [[0, 1], [2]]}
 LISTS = {"kind": "token-classification", "text": "tokens", "label": "ner_tags"}
 
 
@@ -121,13 +121,13 @@ def test_lists_of_a_users_file(tmp_path, form):
         rows = table.to_pylist()
         path.write_text("\n".join(map(json.dumps, rows)) if form == "jsonl" else json.dumps(rows))
     task = resolve_task({"name": "a", "source": str(path), **LISTS}, tmp_path)
-    assert sentences(task)[0] == {"prepared": ["a", "2020-01-01"], "labels": ["0", "1"]}
+    assert sentences(task)[0] == {"tokens": ["a", "2020-01-01"], "labels": ["0", "1"]}
     assert (task.num_rows, task.num_classes, task.metric) == (2, 3, "accuracy")
 
 
 def test_class_numbers_in_lists_get_their_names(tmp_path):
     names = ClassLabel(names=["O", "B-x", "I-x"])
-    features = Features({"prepared": Sequence(Value("string")), "ner_tags": Sequence(names)})
+    features = Features({"tokens": Sequence(Value("string")), "ner_tags": Sequence(names)})
     Dataset.from_dict(COLUMNS, features=features).to_parquet(tmp_path / "train.parquet")
     entry = {"name": "a", "source": str(tmp_path / "train.parquet"), **LISTS}
     assert sentences(resolve_task(entry, tmp_path))[1]["labels"] == ["I-x"]
