@@ -163,6 +163,7 @@ class _Training:
         self._num_batches = math.ceil(len(train_set) / params["batch_size"])
         self._steps_per_epoch = math.ceil(self._num_batches / self._accumulated)
         self._num_steps = params["epochs"] * self._steps_per_epoch
+        self._factors = learning_rate_factors(self._num_steps, params)
         self._point_every = math.ceil(self._num_steps / NUM_LOSS_POINTS)
         self._optimizer = torch.optim.AdamW(
             [dict(group) for group in learner.groups],
@@ -207,9 +208,8 @@ class _Training:
 
     def _step(self, batches: Sequence[Rows]) -> None:
         """Take one optimizer step on the mean loss over the targets of all batches."""
-        factor = learning_rate_factor(self.at.step, self._num_steps, self._params)
         for group in self._optimizer.param_groups:
-            group["lr"] = factor * group["full_lr"]
+            group["lr"] = float(self._factors[self.at.step]) * group["full_lr"]
         pairs = [self._train_set.batch(rows) for rows in batches]
         num_targets = sum(len(targets) for _, targets in pairs)
         for inputs, targets in pairs:
@@ -217,8 +217,7 @@ class _Training:
             loss.backward()  # type: ignore[no-untyped-call]
             self.at.loss_sum += float(loss.detach()) * num_targets
         if not math.isfinite(self.at.loss_sum):
-            where = f"step {self.at.step + 1}, epoch {self.at.epoch + 1}"
-            raise DivergedError(f"the training loss is not finite any more in {where}")
+            raise not_finite(self.at.step + 1, self.at.epoch + 1)
         if self._params["max_grad_norm"]:
             nn.utils.clip_grad_norm_(self._weights, self._params["max_grad_norm"])
         self._optimizer.step()
@@ -283,20 +282,28 @@ class _Training:
         self.at = _Position(**value["at"])
 
 
-def learning_rate_factor(step: int, num_steps: int, params: Mapping[str, Any]) -> float:
-    """Return the part of the full learning rate at a step, from 0 to 1.
+def not_finite(step: int, epoch: int) -> DivergedError:
+    """Return the error of a training whose loss is lost; step and epoch are counted from 1."""
+    return DivergedError(f"the training loss is not finite any more in step {step}, epoch {epoch}")
+
+
+def learning_rate_factors(num_steps: int, params: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the part of the full learning rate at every step, `(num_steps,)`, from 0 to 1.
 
     The shapes are those of transformers' `get_scheduler`.
     """
     num_warmup = math.ceil(num_steps * params["warmup_ratio"])
-    if step < num_warmup:
-        return float(step / num_warmup)
-    if params["schedule"] == "constant":
-        return 1.0
-    done = (step - num_warmup) / max(1, num_steps - num_warmup)
-    if params["schedule"] == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return float(max(0.0, 1 - done))
+    steps = np.arange(num_steps)
+    done = (steps - num_warmup) / max(1, num_steps - num_warmup)
+    after = {
+        "constant": np.ones(num_steps),
+        "linear": 1 - done,
+        "cosine": 0.5 * (1 + np.cos(np.pi * done)),
+    }[params["schedule"]]
+    factors: npt.NDArray[np.float64] = np.where(
+        steps < num_warmup, steps / max(1, num_warmup), after
+    )
+    return factors
 
 
 def loss_of(outputs: Tensor, targets: Tensor | Targets) -> Tensor:

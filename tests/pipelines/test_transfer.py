@@ -16,7 +16,7 @@ from orchestrator.running.work import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from pipelines.contract import DivergedError
 from pipelines.models.backbone import pool
-from pipelines.training.loop import learning_rate_factor
+from pipelines.training.loop import learning_rate_factors
 from pipelines.transfer.finetuning import finetune
 from pipelines.transfer.params import FullParams
 from pipelines.transfer.probing import probe
@@ -231,8 +231,7 @@ def test_the_learning_rate_follows_transformers_schedules(schedule):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = get_scheduler(name, optimizer, num_warmup, num_steps)
     params = {"schedule": schedule, "warmup_ratio": num_warmup / num_steps}
-    for step in range(num_steps):
-        ours = learning_rate_factor(step, num_steps, params)
+    for ours in learning_rate_factors(num_steps, params):
         assert ours == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
         optimizer.step()
         theirs.step()
