@@ -80,11 +80,13 @@ class StoredArtifact:
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name.
+        """All arrays by name; of an artifact without arrays, none.
 
         Raises:
             StoreError: The file is damaged.
         """
+        if "arrays.safetensors" not in self.record.files:
+            return {}
         from safetensors import SafetensorError  # noqa: PLC0415 - numpy is not needed to plan
         from safetensors.numpy import load  # noqa: PLC0415
 

@@ -134,6 +134,9 @@ class Node:
     """Models and data by role; only their digests enter this node's digest."""
     inputs: Mapping[str, Node] = field(default_factory=dict)
     """Earlier nodes by role."""
+    keep: frozenset[str] = frozenset()
+    """Extras: what is to be kept of the work besides the result, as scores that few others need.
+    They are no part of the identity; an artifact that lacks one is made again, with it."""
 
     @cached_property
     def digest(self) -> str:
@@ -149,13 +152,23 @@ class Node:
         )
 
 
+KEPT = "kept"
+"""The key of a result's value that lists its extras; missing where there are none."""
+
+
+def extras_of(value: Mapping[str, Json]) -> frozenset[str]:
+    """Return the extras that an artifact of this value has."""
+    return frozenset(value.get(KEPT, ()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
     """What one member leaves behind; the worker writes it into the store.
 
     Three keys of `value` have a meaning beyond the pipeline: `metrics` (final numbers by name,
     as `test/accuracy`), `curve` (a list of points `{"step": int, name: number, ...}`) and
-    `datasets` (a list of `{"name", "digest", "split", "num_rows", "source"}`).
+    `datasets` (a list of `{"name", "digest", "split", "num_rows", "source"}`). The worker adds
+    the names of the extras that it asked for, under :data:`KEPT`.
     """
 
     value: Mapping[str, Json] = field(default_factory=dict)
@@ -203,6 +216,8 @@ class Context(Protocol):
     """`cpu`, or torch's name of the accelerator given to this worker."""
     scratch: Path
     """An empty local folder, removed after the call."""
+    keep: frozenset[str]
+    """The extras that are wanted of this call; see :attr:`Node.keep`."""
 
     def checkpoint(self, member: int) -> Checkpoint:
         """Return the checkpoint of a member of the call, by its position."""
@@ -245,6 +260,9 @@ class TrialSettings:
     seed: int
     folder: Path = Path()
     """Where relative paths of the sweep file begin; it enters no identity."""
+    models: Mapping[str, Any] = field(default_factory=dict)
+    """The models of the sweep by name, for params that name another one; they enter no identity
+    by themselves."""
 
 
 class Pipeline(Protocol):

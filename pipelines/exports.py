@@ -26,6 +26,9 @@ class SeedScores:
     mean: float | None
     std: float | None
     """None for fewer than two seeds."""
+    half_width: float | None
+    """The true mean lies so far from `mean` at most, with 95 % confidence (Student's t);
+    None for fewer than two seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class TrialFacts:
     """What the sweep knows of the trial, for the model card."""
 
     id: str
+    model: str
+    """The model's name in the sweep; empty where the pipeline takes none."""
     params: Mapping[str, Json]
     seed: int
     metric: str
@@ -96,6 +101,14 @@ class Verification:
     """Training repeated to have the weights; None where the trial had kept them itself."""
     reloaded: Agreement
     """The folder, loaded again as a user loads it."""
+
+
+def closure(node: Node) -> dict[str, Node]:
+    """Return a node and all that it rests on by digest, inputs first."""
+    found: dict[str, Node] = {}
+    for earlier in node.inputs.values():
+        found |= closure(earlier)
+    return {**found, node.digest: node}
 
 
 class ExportFunction(Protocol):

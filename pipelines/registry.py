@@ -8,6 +8,7 @@ from pipelines.contract import InputError, Pipeline, load_object
 
 PIPELINES = {
     "command": "pipelines.command.graph:COMMAND",
+    "pretrain": "pipelines.pretrain.graph:PRETRAIN",
     "transfer": "pipelines.transfer.graph:TRANSFER",
 }
 """The built-in pipelines: name -> `module:attribute` of a :class:`Pipeline`."""

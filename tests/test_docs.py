@@ -22,7 +22,8 @@ from orchestrator.running.status import FailedTrial, RunningJob, SweepStatus
 from orchestrator.running.summary import plan_json
 from orchestrator.running.trial_logs import StageLog
 from pipelines.command.params import CommandParams
-from pipelines.sources.entries import ModelEntry, TaskEntry
+from pipelines.pretrain.params import PretrainParams
+from pipelines.sources.entries import MadeModelsEntry, ModelEntry, TaskEntry
 from pipelines.transfer.params import METHODS
 from tests.cli import ROOT, fanflare
 from tests.test_cli_surface import surface
@@ -34,6 +35,7 @@ SWEEP_FILE = (ROOT / "docs/sweep-file.md").read_text()
 JSON = (ROOT / "docs/json.md").read_text()
 
 TRAINED = "Params of the methods that train the model"
+ADAPTED = "Params of the methods that adapt the model first"
 SHARED = {"probe": ["Params of every method"]}
 """Sections whose params a method has besides those of its own."""
 
@@ -108,6 +110,7 @@ def test_the_quickstart_of_the_readme_is_the_example(tmp_path):
     [
         ("The sweep", Sweep),
         ("A model as a mapping", ModelEntry),
+        ("Models that the sweep makes", MadeModelsEntry),
         ("A task as a mapping", TaskEntry),
         ("`metric`", Metric),
         ("`resources`", TrialResources),
@@ -123,10 +126,24 @@ def test_every_key_is_described_and_no_other(title, schema):
 def test_every_param_of_a_method_is_described_and_no_other(method):
     shared = SHARED.get(method, ["Params of every method", TRAINED])
     described = {}
-    for title in [*shared, f"Params of method `{method}`"]:
+    last = f"Params of method `{method}`"
+    if method.startswith("adapt+"):
+        after = method.removeprefix("adapt+")
+        shared = SHARED.get(after, ["Params of every method", TRAINED])
+        shared, last = [*shared, f"Params of method `{after}`"], ADAPTED
+    for title in [*shared, last]:
         described |= rows(section(SWEEP_FILE, title))
     fields = METHODS[method].model_fields
     check_table(described, {name: field for name, field in fields.items() if name != "method"})
+
+
+def test_every_param_of_pretraining_is_described_and_no_other():
+    text = section(SWEEP_FILE, "Params of pipeline `pretrain`")
+    described = rows(text)
+    shared = {name for name in PretrainParams.model_fields if name not in described}
+    assert all(f"`{name}`" in text for name in shared)
+    fields = {n: field for n, field in PretrainParams.model_fields.items() if n not in shared}
+    check_table(described, fields)
 
 
 def check_table(described, fields):

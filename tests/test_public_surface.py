@@ -17,9 +17,9 @@ from pipelines.transfer.params import METHODS
 
 SWEEP_KEYS = """
 name pipeline
-models models.name models.source models.digest
-tasks tasks.name tasks.source tasks.kind tasks.text tasks.text_pair tasks.label tasks.metric
-tasks.splits tasks.digest tasks.positive
+models models.name models.source models.digest models.pretrain models.pipeline models.space
+tasks tasks.name tasks.source tasks.kind tasks.text tasks.text_pair tasks.image tasks.label
+tasks.metric tasks.splits tasks.digest tasks.positive
 seeds space metric metric.name metric.mode
 train_size validation_size test_size
 resources resources.num_cpus resources.num_gpus resources.memory_gib
@@ -36,6 +36,10 @@ FINETUNING = (
     f"{DATA} {LOOP} pooling='mean' head_learning_rate=None epochs=3 warmup_ratio=0.1 "
     "gradient_accumulation_steps=1 precision='auto'"
 )
+ADAPT = (
+    "adapt_corpus=None adapt_size=None adapt_epochs=5 adapt_learning_rate=0.0001 "
+    "adapt_batch_size=32 adapt_max_length=128 adapt_mask_ratio=0.15 adapt_seed=0"
+)
 METHOD_PARAMS = {
     "probe": f"{DATA} {LOOP} method='probe' pooling='mean' learning_rate=0.01 epochs=20 "
     "warmup_ratio=0.0",
@@ -44,7 +48,12 @@ METHOD_PARAMS = {
     "lora": f"{FINETUNING} method='lora' learning_rate=0.001 rank=8 alpha=16 dropout=0.0 "
     "target_modules='attention'",
     "scratch": f"{FINETUNING} method='scratch' learning_rate=5e-05",
+    "distill": f"{FINETUNING} method='distill' learning_rate=5e-05 layer_decay=1.0 "
+    "teacher=PydanticUndefined temperature=2.0 teacher_weight=0.5",
 }
+for _method in ("probe", "partial", "full", "lora"):
+    _params = METHOD_PARAMS[_method].replace("method='", "method='adapt+")
+    METHOD_PARAMS[f"adapt+{_method}"] = f"{_params} {ADAPT}"
 
 
 def models_in(annotation):
@@ -62,7 +71,7 @@ def keys_of(schema, prefix=""):
 
 
 def test_the_keys_of_a_sweep_file():
-    assert sorted(keys_of(Sweep)) == sorted(SWEEP_KEYS.split())
+    assert sorted(set(keys_of(Sweep))) == sorted(SWEEP_KEYS.split())
 
 
 def test_every_key_and_every_param_is_described():
@@ -102,7 +111,7 @@ def test_the_options_of_a_run():
 
 def test_the_names_of_backends_and_pipelines():
     assert set(BACKENDS) == {"inline", "ray"}
-    assert set(PIPELINES) == {"command", "transfer"}
+    assert set(PIPELINES) == {"command", "pretrain", "transfer"}
 
 
 def test_the_words_for_states_and_causes():

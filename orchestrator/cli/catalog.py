@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.console import JsonOption, print_json, stdout
-from pipelines.catalogue import GLUE, MODELS, TASKS, package_licence
+from pipelines.catalogue import BENCHMARKS, MODELS, TASKS, package_licence
 from pipelines.registry import PIPELINES, load_pipeline
 
 NAME = "catalog"
@@ -27,7 +27,8 @@ def catalog(json: JsonOption = False) -> None:
         return
     sources = ("name", "source", "licence", "package_licence")
     _print_table("models", content["models"], ("name", "description"))
-    _print_table("tasks", content["tasks"], ("name", "kind", "rows", "classes", "metric"))
+    about = ("name", "kind", "language", "rows", "classes", "metric")
+    _print_table("tasks", content["tasks"], about)
     origins = [{**row, "source": _package(row["source"])} for row in _named(content)]
     _print_table("where they come from", origins, sources)
     for pipeline in content["pipelines"]:
@@ -88,7 +89,7 @@ def catalogue_json() -> dict[str, Any]:
             }
             for task in TASKS.values()
         ]
-        + [_glue_row(name, entry) for name, entry in GLUE.items()],
+        + [_benchmark_row(name, entry) for name, entry in BENCHMARKS.items()],
         "pipelines": [{"name": name} for name in PIPELINES],
         "methods": [
             {
@@ -103,7 +104,7 @@ def catalogue_json() -> dict[str, Any]:
     }
 
 
-def _glue_row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _benchmark_row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return a task whose data is on the hub: its counts are known when it is fetched."""
     return {
         "name": name,
@@ -115,7 +116,7 @@ def _glue_row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "licence": "unknown",
         "package_licence": "unknown",
         "source": f"{entry['source']}/{entry['splits']['train'].partition('/')[0]}",
-        "description": "A task of GLUE, from the hub; its validation split is the test split",
+        "description": "A task of the hub, whose validation split is the test split",
     }
 
 

@@ -110,7 +110,14 @@ def format_params(params: Mapping[str, Any]) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return one value of a param, numbers without needless digits."""
+    """Return one value of a param, numbers without needless digits.
+
+    A param that is itself a method with its params reads as a call, `full(epochs=5)`.
+    """
+    if isinstance(value, Mapping):
+        inside = [f"{n}={format_value(v)}" for n, v in value.items() if n != "method"]
+        head = str(value.get("method", ""))
+        return f"{head}({', '.join(inside)})" if inside or not head else head
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

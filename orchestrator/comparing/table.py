@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.trial import TrialResult
@@ -35,7 +35,7 @@ def result_rows(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
 
 
 def result_table(results: Sequence[TrialResult]) -> pa.Table:
-    """Return the rows as an Arrow table; a column that mixes types holds them as JSON text."""
+    """Return the rows as an Arrow table; mappings and mixed types stand in it as JSON text."""
     import pyarrow as pa  # noqa: PLC0415 - the leaderboard alone needs no Arrow
 
     rows = result_rows(results)
@@ -47,7 +47,9 @@ def result_table(results: Sequence[TrialResult]) -> pa.Table:
 def _array(values: Sequence[Any]) -> Any:
     import pyarrow as pa  # noqa: PLC0415
 
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else json.dumps(value) for value in values])
+    if not any(isinstance(value, Mapping) for value in values):
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            pass  # mixed types
+    return pa.array([None if value is None else json.dumps(value) for value in values])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import Fault, InvalidSweepError, nearest_name
@@ -78,7 +78,7 @@ def _fault(
     location = _without_tags(details["loc"], schema)
     path = (*keys, *location)
     if details["type"] == "extra_forbidden":
-        allowed = sorted(_schema_at(schema, location[:-1]).model_fields)
+        allowed = sorted(_schema_at(schema, details["loc"][:-1]).model_fields)
         name = str(location[-1])
         message = f"unknown {noun} {name!r}; allowed: {', '.join(allowed)}"
         return file.fault(message, path, nearest=nearest_name(name, allowed))
@@ -86,7 +86,7 @@ def _fault(
         return file.fault(f"{noun} {str(location[-1])!r} is required", path)
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "string_pattern_mismatch":  # people read the description, not the pattern
-        field = _schema_at(schema, location[:-1]).model_fields.get(str(location[-1]))
+        field = _schema_at(schema, details["loc"][:-1]).model_fields.get(str(location[-1]))
         message = " ".join((field.description or message if field else message).split())
     nearest = ""
     expected = details.get("ctx", {}).get("expected")
@@ -95,26 +95,35 @@ def _fault(
     return file.fault(f"{message}; given: {shown(details['input'])}", path, nearest=nearest)
 
 
+TAGS = frozenset({"str", "list", "mapping", "int", "made"})
+"""The names of union branches, which pydantic puts into a location."""
+
+
 def _without_tags(location: tuple[int | str, ...], schema: type[BaseModel]) -> KeyPath:
-    """Drop the names of union branches that pydantic puts into a location."""
-    tags = {"str", "list", "mapping", "int"} - set(schema.model_fields)
+    """Drop the names of union branches from a location."""
+    tags = TAGS - set(schema.model_fields)
     return tuple(part for part in location if part not in tags)
 
 
-def _schema_at(schema: type[BaseModel], location: KeyPath) -> type[BaseModel]:
-    """Return the model that stands at a location inside a model."""
-    for key in location:
-        if isinstance(key, int):
+def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model that stands at a location inside a model, its tags still in it."""
+    nested: list[tuple[str, type[BaseModel]]] = []
+    for part in location:
+        if isinstance(part, int):
             continue
-        nested = list(_models_in(schema.model_fields[key].annotation))
-        if not nested:
-            break
-        schema = nested[0]
+        if part in schema.model_fields:
+            nested = list(_models_in(schema.model_fields[part].annotation))
+            schema = nested[0][1] if nested else schema
+        else:
+            schema = dict(nested).get(part, schema)
     return schema
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models_in(annotation: Any, tag: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models of an annotation, each with the name of its union branch."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _models_in(argument)
+        yield tag, annotation
+    arguments = typing.get_args(annotation)
+    own = next((part.tag for part in arguments if isinstance(part, Tag)), tag)
+    for argument in arguments:
+        yield from _models_in(argument, own)

@@ -5,7 +5,6 @@ It reads catalogues and local files; it fetches nothing that is large and comput
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,15 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import Fault, InvalidSweepError, nearest_name
 from orchestrator.planning.faults import Faults, faults_of, shown
+from orchestrator.planning.made_models import made_models
+from orchestrator.planning.points import points_of
 from orchestrator.planning.space import Subspace, repeated_values, subspaces
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import KeyPath, SweepFile, is_sequence
 from pipelines.contract import InputError, Node, Pipeline, TrialSettings
 from pipelines.registry import PIPELINES, load_pipeline
 from pipelines.sources import resolve_model, resolve_task
+from pipelines.sources.entries import MadeModelsEntry
 
 
 class _Named(Protocol):
@@ -106,7 +108,7 @@ def expand(sweep: Sweep, file: SweepFile) -> list[GridPoint]:
     for seed in repeated_values(seeds):
         faults.add(f"seed {seed} stands there twice", ("seeds",))
     grids = [
-        (subspace, _points(subspace, sweep, pipeline, faults))
+        (subspace, points_of(subspace, pipeline, sweep.data_sizes, faults))
         for subspace in subspaces(sweep.space)
     ]
     choices = [_narrow(subspace, models, tasks, seeds, faults) for subspace, _ in grids]
@@ -143,21 +145,28 @@ def _resolve(
     digests: dict[str, str] = {}
     for index, entry in enumerate(entries):
         keys: KeyPath = (key, index) if written_as_list else (key,)
-        try:
-            item = resolve(entry, faults.file.folder)
-        except InputError as error:
-            if isinstance(entry, str):  # it has no keys of its own
-                faults.add(str(error), keys, error.nearest)
-            else:
-                faults.add_input(error, keys)
-            continue
-        if item.name in resolved:
-            faults.add(f"{item.name!r} stands there twice", keys)
-        elif item.digest in digests:
-            faults.add(f"{item.name!r} has the same content as {digests[item.digest]!r}", keys)
-        resolved[item.name] = item
-        digests[item.digest] = item.name
+        for item in _items(entry, keys, resolve, faults):
+            if item.name in resolved:
+                faults.add(f"{item.name!r} stands there twice", keys)
+            elif item.digest in digests:
+                faults.add(f"{item.name!r} has the same content as {digests[item.digest]!r}", keys)
+            resolved[item.name] = item
+            digests[item.digest] = item.name
     return resolved
+
+
+def _items(entry: Any, keys: KeyPath, resolve: Any, faults: Faults) -> list[Any]:
+    """Return what one entry stands for: a model or task, or several models to be made."""
+    if isinstance(entry, MadeModelsEntry):
+        return made_models(entry, keys, faults)
+    try:
+        return [resolve(entry, faults.file.folder)]
+    except InputError as error:
+        if isinstance(entry, str):  # it has no keys of its own
+            faults.add(str(error), keys, error.nearest)
+        else:
+            faults.add_input(error, keys)
+        return []
 
 
 def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: Faults) -> tuple[str, str]:
@@ -188,55 +197,12 @@ def _open_metric(sweep: Sweep, faults: Faults) -> tuple[str, str]:
     return sweep.metric.name, sweep.metric.mode or "max"
 
 
-def _points(
-    subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: Faults
-) -> list[BaseModel]:
-    """Return the validated params of one mapping of the space."""
-    for name, axis in subspace.axes.items():
-        keys = (*subspace.keys, name)
-        values = axis if is_sequence(axis) else [axis]
-        if not values:
-            faults.add("the axis is empty", keys)
-        for value in repeated_values(values):
-            faults.add(f"{shown(value)} stands on the axis twice", keys)
-        for value in values:
-            if isinstance(value, float) and not math.isfinite(value):
-                faults.add(f"{value} is not a finite number", keys)
-    return [
-        params
-        for point in subspace.points()
-        if (params := _params(point, subspace, sweep, pipeline, faults)) is not None
-    ]
-
-
-def _params(
-    point: Mapping[str, Any], subspace: Subspace, sweep: Sweep, pipeline: Pipeline, faults: Faults
-) -> BaseModel | None:
-    method = point.get("method")
-    if not isinstance(method, str | None):
-        faults.add(f"a method is a name; given: {shown(method)}", (*subspace.keys, "method"))
-        return None
-    try:
-        schema = pipeline.params_schema(method)
-    except InputError as error:
-        nearest = error.nearest or nearest_name(method or "", pipeline.methods())
-        faults.add(str(error), (*subspace.keys, error.key or "method"), nearest)
-        return None
-    sizes = {size: n for size, n in sweep.data_sizes.items() if size in schema.model_fields}
-    for size in sweep.data_sizes.keys() - sizes:
-        faults.add(f"pipeline {sweep.pipeline!r} has no param {size!r}", (size,))
-    noun = f"param of method {method!r}:" if method else "param"
-    try:
-        return schema.model_validate({**sizes, **point})
-    except ValidationError as error:
-        faults.found += faults_of(error, schema, faults.file, keys=subspace.keys, noun=noun)
-        return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
     """The part of a sweep that one mapping of the space keeps to."""
 
+    all_models: Mapping[str, Any]
+    """Those that it does not keep to as well, by name."""
     models: Sequence[Any]
     tasks: Sequence[Any]
     seeds: Sequence[int]
@@ -251,6 +217,7 @@ def _narrow(
 ) -> _Choice:
     narrowing = subspace.narrowing
     return _Choice(
+        all_models=models,
         models=_pick(narrowing, "models", models, subspace, faults),
         tasks=_pick(narrowing, "tasks", tasks, subspace, faults),
         seeds=_pick_seeds(narrowing.get("seeds"), seeds, subspace, faults),
@@ -269,11 +236,13 @@ def _pick(
     names = narrowing[key] if is_sequence(narrowing[key]) else [narrowing[key]]
     if not names:
         faults.add("the list is empty", (*subspace.keys, key))
+    groups = [group for item in known.values() if (group := getattr(item, "group", ""))]
+    allowed = list(dict.fromkeys([*known, *groups]))
     for name in names:
-        if name not in list(known):
-            message = f"{shown(name)} is not among this sweep's {key}: {', '.join(known)}"
-            faults.add(message, (*subspace.keys, key), nearest_name(str(name), known))
-    return [item for name, item in known.items() if name in names]
+        if name not in allowed:
+            message = f"{shown(name)} is not among this sweep's {key}: {', '.join(allowed)}"
+            faults.add(message, (*subspace.keys, key), nearest_name(str(name), allowed))
+    return [i for name, i in known.items() if name in names or getattr(i, "group", None) in names]
 
 
 def _pick_seeds(
@@ -286,7 +255,10 @@ def _pick_seeds(
         if not 1 <= given <= len(seeds):
             faults.add(f"{given} of {len(seeds)} seeds cannot be taken", keys)
         return seeds[:given]
-    if not is_sequence(given) or not given or not all(seed in seeds for seed in given):
+    is_part = is_sequence(given) and not any(
+        isinstance(seed, bool) or seed not in seeds for seed in given
+    )
+    if not given or not is_part:
         faults.add(f"not a part of this sweep's seeds {shown(list(seeds))}", keys)
         return ()
     return [seed for seed in seeds if seed in given]
@@ -309,6 +281,7 @@ def _graphs(
                         params=params,
                         seed=seed,
                         folder=faults.file.folder,
+                        models=choice.all_models,
                     )
                     try:
                         yield settings, pipeline.graph(settings)

@@ -88,7 +88,12 @@ def _may_follow(chain: Sequence[PlannedStage], stage: PlannedStage) -> bool:
     """Return whether a stage can run in the chain's job without waiting for another one."""
     inside = {earlier.digest for earlier in chain}
     outside = {digest for earlier in chain for digest in earlier.inputs.values()} - inside
-    return not chain[0].stage.checks_input and set(stage.inputs.values()) - inside <= outside
+    return not _is_check(chain[0]) and set(stage.inputs.values()) - inside <= outside
+
+
+def _is_check(stage: PlannedStage) -> bool:
+    """Return whether a stage can run before all others; a model that is made first cannot."""
+    return stage.stage.checks_input and not stage.inputs
 
 
 def _job(chain: Sequence[PlannedStage], resources: Resources) -> PlannedJob:
@@ -99,7 +104,7 @@ def _job(chain: Sequence[PlannedStage], resources: Resources) -> PlannedJob:
         needs=frozenset(d for stage in chain for d in stage.inputs.values()) - set(digests),
         resources=resources,
         cost_s=sum(stage.cost_s for stage in chain),
-        checks_input=chain[0].stage.checks_input,
+        checks_input=_is_check(chain[0]),
     )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.job import Failure, Resources
@@ -34,6 +34,8 @@ class PlannedStage:
     cost_keys: tuple[str, ...]
     cost_s: float
     """Estimated seconds: recorded, or else what the stage declares as typical."""
+    keep: frozenset[str] = frozenset()
+    """What is to be kept besides the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ class Setting:
 def merge(points: Sequence[GridPoint]) -> tuple[tuple[Trial, ...], dict[str, Node]]:
     """Merge equal nodes; return the trials and the nodes by digest, inputs first.
 
+    A merged node keeps all that any trial wants of it.
     Trials that two mappings of a space both ask for are one trial.
 
     Raises:
@@ -143,7 +146,9 @@ def _same_computation(trial: Trial, other: Trial) -> str:
 def _visit(node: Node, nodes: dict[str, Node]) -> Iterator[str]:
     for earlier in node.inputs.values():
         yield from _visit(earlier, nodes)
-    nodes.setdefault(node.digest, node)
+    known = nodes.setdefault(node.digest, node)
+    if not node.keep <= known.keep:
+        nodes[node.digest] = replace(known, keep=known.keep | node.keep)
     yield node.digest
 
 
@@ -197,6 +202,7 @@ def planned_stage(node: Node, num_trials: int, timings: Timings) -> PlannedStage
         params=node.params,
         sources=node.sources,
         inputs={role: earlier.digest for role, earlier in node.inputs.items()},
+        keep=node.keep,
         num_trials=num_trials,
         cost_keys=keys,
         cost_s=node.stage.typical_s if recorded_s is None else recorded_s,

@@ -41,20 +41,27 @@ class Subspace:
             yield dict(zip(axes, values, strict=True))
 
 
-def subspaces(space: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Subspace]:
-    """Return the mappings of a space, each with its place in the file."""
+def subspaces(
+    space: Mapping[str, Any] | Sequence[Mapping[str, Any]], keys: KeyPath = ("space",)
+) -> list[Subspace]:
+    """Return the mappings of a space, each with its place in the file.
+
+    Args:
+        space: One mapping, or a list of them.
+        keys: Where the space stands.
+    """
     mappings: list[tuple[KeyPath, Mapping[str, Any]]]
     if isinstance(space, Mapping):
-        mappings = [(("space",), space)]
+        mappings = [(keys, space)]
     else:
-        mappings = [(("space", index), mapping) for index, mapping in enumerate(space)]
+        mappings = [((*keys, index), mapping) for index, mapping in enumerate(space)]
     return [
         Subspace(
             axes={key: value for key, value in mapping.items() if key not in NARROWING_KEYS},
             narrowing={key: value for key, value in mapping.items() if key in NARROWING_KEYS},
-            keys=keys,
+            keys=place,
         )
-        for keys, mapping in mappings
+        for place, mapping in mappings
     ]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
-from pipelines.sources.entries import ModelEntry, TaskEntry
+from orchestrator.errors import nearest_name
+from pipelines.schema import Schema, TestSize, TrainSize, ValidationSize
+from pipelines.sources.entries import MadeModelsEntry, ModelEntry, TaskEntry
 
 
-class _Part(BaseModel):
+class _Part(Schema):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
@@ -27,8 +29,24 @@ def _kind(value: Any) -> str:
     return "int" if isinstance(value, int) else "mapping"
 
 
+def _model_kind(value: Any) -> str:
+    """Say which kind of entry a model is; a misspelt key counts for the one nearest to it."""
+    if isinstance(value, MadeModelsEntry):
+        return "made"
+    kind = _kind(value)
+    if not isinstance(value, Mapping):
+        return kind
+    pinned, made = ModelEntry.model_fields, MadeModelsEntry.model_fields
+    own = made.keys() - pinned.keys()
+    is_made = any(nearest_name(str(key), [*pinned, *made]) in own for key in value)
+    return "made" if is_made else kind
+
+
 _Model = Annotated[
-    Annotated[str, Tag("str")] | Annotated[ModelEntry, Tag("mapping")], Discriminator(_kind)
+    Annotated[str, Tag("str")]
+    | Annotated[ModelEntry, Tag("mapping")]
+    | Annotated[MadeModelsEntry, Tag("made")],
+    Discriminator(_model_kind),
 ]
 _Task = Annotated[
     Annotated[str, Tag("str")] | Annotated[TaskEntry, Tag("mapping")], Discriminator(_kind)
@@ -73,10 +91,11 @@ class Sweep(_Part):
     models: Annotated[
         Annotated[str, Tag("str")]
         | Annotated[tuple[_Model, ...], Tag("list")]
-        | Annotated[ModelEntry, Tag("mapping")],
-        Discriminator(_kind),
+        | Annotated[ModelEntry, Tag("mapping")]
+        | Annotated[MadeModelsEntry, Tag("made")],
+        Discriminator(_model_kind),
     ] = ()
-    """Models by name or source: one, or a list."""
+    """Models by name or source, or how they are made: one, or a list."""
     tasks: Annotated[
         Annotated[str, Tag("str")]
         | Annotated[tuple[_Task, ...], Tag("list")]
@@ -99,12 +118,13 @@ class Sweep(_Part):
     A list of mappings unites their grids; each may narrow `models`, `tasks` or `seeds`."""
     metric: Metric | None = None
     """The metric that ranks configs; by default each task's own."""
-    train_size: int | None = Field(default=None, ge=1)
-    """Training rows of each task; by default all. A smaller subset is part of a larger one."""
-    validation_size: int | None = Field(default=None, ge=1)
-    """Validation rows of each task."""
-    test_size: int | None = Field(default=None, ge=1)
-    """Test rows of each task."""
+    train_size: TrainSize = None
+    """Training rows of each task: a count, a fraction of those there are, or `N per class`; by
+    default all. A smaller subset is part of a larger one of the same form."""
+    validation_size: ValidationSize = None
+    """Validation rows of each task: a count, or a fraction."""
+    test_size: TestSize = None
+    """Test rows of each task: a count, or a fraction."""
     resources: TrialResources = Field(default_factory=TrialResources)
     """What one trial needs while it trains."""
     max_concurrent: int | None = Field(default=None, ge=1)
@@ -133,7 +153,7 @@ class Sweep(_Part):
         return value
 
     @property
-    def model_entries(self) -> tuple[str | ModelEntry, ...]:
+    def model_entries(self) -> tuple[str | ModelEntry | MadeModelsEntry, ...]:
         """The models as a tuple, however they were written."""
         return self.models if isinstance(self.models, tuple) else (self.models,)
 
@@ -148,7 +168,7 @@ class Sweep(_Part):
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
     @property
-    def data_sizes(self) -> Mapping[str, int]:
+    def data_sizes(self) -> Mapping[str, int | float | str]:
         """The sizes of splits that the sweep sets for all its tasks."""
         sizes = {
             "train_size": self.train_size,

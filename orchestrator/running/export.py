@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import time
 import uuid
@@ -39,6 +40,7 @@ from pipelines.exports import (
     SeedScores,
     TrialFacts,
     Verification,
+    closure,
 )
 from pipelines.registry import load_pipeline
 
@@ -156,6 +158,7 @@ def _facts(trial: Trial, workspace: Workspace) -> TrialFacts:
     file = workspace.file
     return TrialFacts(
         id=trial.id,
+        model=trial.model or "",
         params=dict(trial.params),
         seed=trial.seed,
         metric=trial.metric,
@@ -170,15 +173,18 @@ def _facts(trial: Trial, workspace: Workspace) -> TrialFacts:
 def _over_seeds(replicas: list[TrialResult], split: str) -> SeedScores:
     scores = [score for r in replicas if (score := r.score(split)) is not None]
     summary = Summary.of(scores)
-    return SeedScores(num_seeds=summary.n, mean=summary.mean, std=summary.std)
+    return SeedScores(
+        num_seeds=summary.n, mean=summary.mean, std=summary.std, half_width=_half_width(summary)
+    )
 
 
-def _closure(node: Node) -> dict[str, Node]:
-    """Return a node and all that it rests on by digest, inputs first."""
-    found: dict[str, Node] = {}
-    for earlier in node.inputs.values():
-        found |= _closure(earlier)
-    return {**found, node.digest: node}
+def _half_width(summary: Summary) -> float | None:
+    """Return half of the 95 % confidence interval of a mean over seeds, by Student's t."""
+    from scipy import stats  # noqa: PLC0415 - takes a second, and `--help` needs none of it
+
+    if summary.std is None:
+        return None
+    return float(stats.t.ppf(0.975, summary.n - 1)) * summary.std / math.sqrt(summary.n)
 
 
 def _compute(node: Node, workspace: Workspace, observer: Observer) -> float:
@@ -188,7 +194,7 @@ def _compute(node: Node, workspace: Workspace, observer: Observer) -> float:
         ExportError: A stage failed.
         InvalidSweepError: This machine lacks what the sweep's trials need.
     """
-    nodes = _closure(node)
+    nodes = closure(node)
     if workspace.store.present(nodes) == nodes.keys():
         return 0.0
     check_capacity(workspace, local_resources())
@@ -206,7 +212,7 @@ def _compute(node: Node, workspace: Workspace, observer: Observer) -> float:
 
 
 def _artifacts(node: Node, workspace: Workspace) -> dict[str, StoredArtifact]:
-    records = workspace.store.find(_closure(node))
+    records = workspace.store.find(closure(node))
     return {digest: workspace.store.open(record) for digest, record in records.items()}
 
 

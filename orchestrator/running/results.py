@@ -32,6 +32,7 @@ def trial_result(trial: Trial, plan: Plan, outcomes: Mapping[str, StageOutcome])
     """Return the result of a trial all of whose stages are finished.
 
     A stage that only this trial needs is its own; its time counts, that of shared ones does not.
+    The curve is that of the last stage that has one: those before it trained what it began with.
     A trial that did not give the metric by which it is ranked has failed, whatever else it gave.
     """
     stages = [outcomes[digest] for digest in trial.stages if digest in outcomes]
@@ -43,7 +44,7 @@ def trial_result(trial: Trial, plan: Plan, outcomes: Mapping[str, StageOutcome])
         state=State.FAILED if failure else State.FINISHED,
         failure=failure,
         metrics=metrics,
-        curve=tuple(point for o in stages for point in o.value.get("curve", ())),
+        curve=next((tuple(c) for o in reversed(stages) if (c := o.value.get("curve"))), ()),
         datasets=tuple(dataset for o in stages for dataset in o.value.get("datasets", ())),
         started_at=min(o.started_at for o in own),
         ended_at=max(o.started_at + o.duration_s for o in own),
@@ -70,7 +71,7 @@ def stored_results(plan: Plan, store: Store, events: Iterable[Event]) -> Iterato
                 failures[digest] = event
             elif event.kind in ("job_started", "stage_finished"):
                 failures.pop(digest, None)
-    outcomes = outcomes_in_store(store, plan.known.intersection(plan.stages))
+    outcomes = outcomes_in_store(store, plan.stages)
     for trial in plan.trials:
         if trial.result_digest in outcomes:
             yield trial_result(trial, plan, outcomes)

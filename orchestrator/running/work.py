@@ -27,11 +27,13 @@ from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
 from pipelines.contract import (
+    KEPT,
     Checkpoint,
     DivergedError,
     InputError,
     PipelineError,
     StageFunction,
+    extras_of,
     load_object,
 )
 
@@ -63,6 +65,7 @@ class WorkerContext:
         self.num_cpus = max(1, int(resources.num_cpus))
         self.device = "cuda" if resources.num_gpus else "cpu"
         self.scratch = Path()
+        self.keep: frozenset[str] = frozenset()
         self.checkpoint: Callable[[int], Checkpoint]
         self._cache: OrderedDict[str, Any] = OrderedDict()
 
@@ -110,8 +113,9 @@ class Worker:
         return {d: record for d, record in found.items() if record.started_at >= self._fresh_since}
 
     def _run_stage(self, stage: PlannedStage, records: dict[str, Record]) -> StageOutcome:
-        if stage.digest in records:
-            return _outcome(records[stage.digest], reused=True)
+        known = records.get(stage.digest)
+        if known is not None and stage.keep <= extras_of(known.value):
+            return _outcome(known, reused=True)
         missing = [digest for digest in stage.inputs.values() if digest not in records]
         if missing:
             failure = Failure(Cause.UPSTREAM, f"stage {missing[0][:12]} is not there")
@@ -122,6 +126,7 @@ class Worker:
         if log.tell():
             self._keep_log(stage.digest, started_at, log.getvalue())
         if isinstance(ended, Failure):
+            records.pop(stage.digest, None)  # one that lacks an extra is of no use to the others
             return StageOutcome(
                 digest=stage.digest,
                 state=State.FAILED,
@@ -154,16 +159,22 @@ class Worker:
     ) -> Record:
         function: StageFunction = load_object(stage.stage.function)
         inputs: dict[str, StoredArtifact] = {
-            role: self._context.cached(digest, partial(self._store.open, records[digest]))
+            role: self._context.cached(
+                f"{digest}/{records[digest].attempt}",
+                partial(self._store.open, records[digest]),
+            )
             for role, digest in stage.inputs.items()
         }
+        known = records.get(stage.digest)  # lacks an extra; those that it has stay
+        keep = stage.keep | (extras_of(known.value) if known else frozenset())
+        self._context.keep = keep
         checkpoint = StoreCheckpoint(self._store, stage.digest, 0, self._fresh_since)
         self._context.checkpoint = lambda _: checkpoint
         (result,) = function(self._context, [stage.params], inputs, stage.sources)
         record = Record(
             digest=stage.digest,
             stage=stage.stage.name,
-            value=result.value,
+            value={**result.value, KEPT: sorted(keep)} if keep else result.value,
             started_at=started_at,
             duration_s=time.time() - started_at,
         )

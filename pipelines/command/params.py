@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from pipelines.command.template import as_text
+from pipelines.schema import Schema
 
 _SCALAR = WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 
@@ -27,7 +28,7 @@ Variable = Annotated[str | None, BeforeValidator(_text), _SCALAR]
 """The value of an environment variable; numbers and truth values become text."""
 
 
-class CommandParams(BaseModel):
+class CommandParams(Schema):
     """A command of one's own; every other name in the space is a param that `{NAME}` stands for."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)

@@ -56,14 +56,16 @@ def blocks_of(tokenizer: Any, texts: Sequence[str], length: int) -> pa.Table:
     Raises:
         InputError: All texts together have fewer than two tokens.
     """
+    if not any(text.strip() for text in texts):
+        raise InputError("there is no text to learn from", key="source")
     encoded = tokenizer(list(texts), return_attention_mask=False, verbose=False)["input_ids"]
     end = [] if tokenizer.num_special_tokens_to_add() else [tokenizer.eos_token_id]
     lists = [np.array([*ids, *(i for i in end if i is not None)], np.int32) for ids in encoded]
-    tokens = np.concatenate(lists) if lists else np.zeros(0, np.int32)
+    tokens = np.concatenate(lists)
     starts = np.arange(0, len(tokens), length)
     if len(starts) and len(tokens) - starts[-1] < 2:
         starts, tokens = starts[:-1], tokens[: starts[-1]]
     if not len(starts):
-        raise InputError("there is no text to learn from", key="corpus")
+        raise InputError("the texts have a single token, which leaves nothing to predict")
     offsets = pa.array(np.append(starts, len(tokens)), pa.int32())
     return pa.table({"input_ids": pa.ListArray.from_arrays(offsets, pa.array(tokens))})

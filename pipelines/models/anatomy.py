@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from pipelines.contract import InputError
+from pipelines.models.facts import num_frozen
 
 
 def layers_of(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -27,47 +28,45 @@ def layers_of(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
     return max(lists, key=lambda found: (len(found[1]), -found[0].count(".")))
 
 
-def num_frozen(frozen_layers: float, num_layers: int) -> int:
-    """Return how many of the layers are frozen: a count as it is, a fraction rounded.
-
-    Args:
-        frozen_layers: A count (1, 2, ...) or a fraction (below 1).
-        num_layers: How many layers the model has.
-
-    Raises:
-        InputError: More are to be frozen than there are.
-    """
-    count = round(frozen_layers * num_layers) if frozen_layers < 1 else int(frozen_layers)
-    if count > num_layers:
-        raise InputError(
-            f"{count} layers cannot be frozen: the model has {num_layers}",
-            key="frozen_layers",
-            nearest=str(num_layers),
-        )
-    return count
-
-
 def freeze_below(backbone: nn.Module, frozen_layers: float) -> None:
-    """Freeze the lowest layers and everything that comes before them, as the embeddings do."""
+    """Freeze the lowest layers and everything that comes before them, as the embeddings do.
+
+    Batch normalisation in what is frozen goes on with the statistics that it was trained with:
+    were they to follow the new data, frozen layers would change.
+    """
     name, layers = layers_of(backbone)
-    frozen = set(list(layers)[: num_frozen(frozen_layers, len(layers))])
-    for below in _before(backbone, name):
-        below.requires_grad_(False)
-    for layer in frozen:
-        layer.requires_grad_(False)
+    for part in [*_below(backbone, name), *layers[: num_frozen(frozen_layers, len(layers))]]:
+        part.requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.register_forward_pre_hook(_stay_in_eval)
 
 
-def _before(backbone: nn.Module, list_name: str) -> list[nn.Module]:
-    """Return the modules that are registered before the list of layers, on the way down to it."""
-    before: list[nn.Module] = []
+def _stay_in_eval(module: nn.Module, args: object) -> None:
+    module.eval()
+
+
+def _below(backbone: nn.Module, list_name: str) -> list[nn.Module]:
+    """Return the modules outside the layers on which the lowest layer rests.
+
+    These are the modules that are registered before the list of layers, on the way down to it,
+    and every other table of embeddings outside the layers: DeBERTa has its table of relative
+    positions after the list, and all layers use it.
+    """
+    below: list[nn.Module] = []
     parent = backbone
     for part in list_name.split("."):
         for name, child in parent.named_children():
             if name == part:
                 parent = child
                 break
-            before.append(child)
-    return before
+            below.append(child)
+    tables = [
+        module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Embedding) and not name.startswith(f"{list_name}.")
+    ]
+    return [*below, *tables]
 
 
 def depth_of_weights(backbone: nn.Module) -> tuple[dict[str, int], int]:
@@ -77,9 +76,7 @@ def depth_of_weights(backbone: nn.Module) -> tuple[dict[str, int], int]:
     """
     list_name, layers = layers_of(backbone)
     top = len(layers) + 1
-    below = {
-        id(weight) for module in _before(backbone, list_name) for weight in module.parameters()
-    }
+    below = {id(weight) for module in _below(backbone, list_name) for weight in module.parameters()}
     depths = {}
     for name, weight in backbone.named_parameters():
         if name.startswith(f"{list_name}."):

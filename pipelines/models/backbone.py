@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
-from pipelines.contract import Context
+import pipelines.models.efficientnet_lite  # noqa: F401 - AutoModel knows it from here on
+from pipelines.contract import Context, InputError
 from pipelines.models.files import ModelFiles
 
 
@@ -32,6 +33,25 @@ def warm_tokenizer(context: Context, files: ModelFiles, **options: Any) -> Any:
     )
 
 
+def warm_image_processor(context: Context, files: ModelFiles) -> Any:
+    """Return the model's image processor, in its form that goes by Pillow.
+
+    Pillow does the same on every machine; torchvision would be one more thing to install, in
+    just the version that fits torch.
+    """
+    return context.cached(
+        f"image-processor/{files.digest}",
+        lambda: AutoImageProcessor.from_pretrained(
+            files.folder, local_files_only=True, backend="pil"
+        ),
+    )
+
+
+def configuration(files: ModelFiles) -> Any:
+    """Return the model's configuration."""
+    return AutoConfig.from_pretrained(files.folder, local_files_only=True)
+
+
 def warm_model(context: Context, files: ModelFiles, auto_class: Any = AutoModel) -> nn.Module:
     """Return the pre-trained model in eval mode; nobody may change its weights.
 
@@ -49,7 +69,6 @@ def warm_model(context: Context, files: ModelFiles, auto_class: Any = AutoModel)
                 files.folder,
                 local_files_only=True,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
             )
         return cast(nn.Module, model.to(context.device).eval().requires_grad_(False))
 
@@ -69,7 +88,7 @@ def fresh_model(
     config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = auto_class.from_config(config, attn_implementation="sdpa")
+        model = auto_class.from_config(config, dtype=torch.float32)
     return cast(nn.Module, model.to(context.device))
 
 
@@ -92,8 +111,30 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+def pool_map(hidden: Tensor, pooling: str) -> Tensor:
+    """Reduce the feature map of a convolutional network to one vector an image.
+
+    Args:
+        hidden: `(batch, width, rows, columns)`.
+        pooling: `mean` or `max`.
+
+    Returns:
+        `(batch, width)`.
+
+    Raises:
+        InputError: The pooling is of the first token, of which there is none.
+    """
+    if pooling == "cls":
+        raise InputError(
+            "this model gives a map of features, which has no first token; take 'mean' or 'max'",
+            key="pooling",
+            nearest="mean",
+        )
+    return hidden.amax(dim=(2, 3)) if pooling == "max" else hidden.mean(dim=(2, 3))
+
+
 def features_of(backbone: nn.Module, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
-    """Return one vector a text, or one a word where the batch says which tokens are words.
+    """Return one vector a text or image, or one a word where the batch says which tokens are words.
 
     Returns:
         `(batch, width)`, or `(words, width)`.
@@ -102,4 +143,8 @@ def features_of(backbone: nn.Module, batch: Mapping[str, Tensor], pooling: str) 
     hidden: Tensor = backbone(**inputs).last_hidden_state  # (batch, length, width)
     if WORDS in batch:
         return hidden.flatten(0, 1)[batch[WORDS]]
-    return pool(hidden, batch["attention_mask"], pooling)
+    if hidden.ndim == 4:
+        return pool_map(hidden, pooling)
+    mask = batch.get("attention_mask")
+    # Of an image all patches count, and the first token where there is one.
+    return pool(hidden, hidden.new_ones(hidden.shape[:2]) if mask is None else mask, pooling)

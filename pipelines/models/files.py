@@ -91,4 +91,5 @@ def write_model(made: Artifact, folder: Path) -> None:
     """Write a model that a stage made into an empty folder, in the hub's layout."""
     for row in made.table("files").to_pylist():
         (folder / row["name"]).write_bytes(row["content"])
-    save_file(dict(made.arrays), folder / WEIGHTS, metadata={"format": "pt"})
+    if made.arrays:  # a tokenizer alone has none
+        save_file(dict(made.arrays), folder / WEIGHTS, metadata={"format": "pt"})

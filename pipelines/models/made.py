@@ -1,13 +1,16 @@
-"""A model that a stage makes, and the two ways to hand a model to a stage; imports no torch."""
+"""A model that a stage makes, who makes it, and how a stage is handed a model; imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pipelines.contract import Node, Pinned
+from pipelines.contract import Node, Pinned, Pipeline, TrialSettings
 from pipelines.sources.base import Model
+
+if TYPE_CHECKING:
+    from pipelines.models.facts import ModelFacts
 
 MODEL = "model"
 """The role of the model among a node's sources, or among its inputs where a stage makes it."""
@@ -20,12 +23,33 @@ class MadeModel:
     name: str
     node: Node
     """Its artifact is what `pipelines.models.files.made_model` returns."""
+    group: str = ""
+    """What it and its like are called together; a space may narrow `models` by it."""
     description: str = ""
+    facts: ModelFacts | None = None
+    """What a plan checks methods against; None where it is not known before the model is made."""
 
     @property
     def digest(self) -> str:
         """The identity of the stage that makes it."""
         return self.node.digest
+
+
+@runtime_checkable
+class ModelMaker(Pipeline, Protocol):
+    """A pipeline whose trials make models; nothing is registered, having the method is enough."""
+
+    def made_model(self, trial: TrialSettings, *, name: str, group: str) -> MadeModel:
+        """Return the model that a trial makes.
+
+        Args:
+            trial: A point of the pipeline's own space, and a seed.
+            name: By which tables call the model.
+            group: By which they call it and its like.
+
+        Raises:
+            InputError: Such a model cannot be made.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import digest_of
+
+if TYPE_CHECKING:
+    from pipelines.models.facts import ModelFacts
 
 
 class Origin(StrEnum):
@@ -21,7 +24,7 @@ class Origin(StrEnum):
     HUB = "hub"
     """A repository of the Hugging Face hub."""
     BUNDLED = "bundled"
-    """Shipped inside an installed library."""
+    """Files of a package that is installed."""
 
 
 class TaskKind(StrEnum):
@@ -63,6 +66,11 @@ class TaskKind(StrEnum):
         return self is TaskKind.IMAGE_CLASSIFICATION
 
     @property
+    def has_classes(self) -> bool:
+        """Return whether every example is of one class, of which there are several."""
+        return not (self.is_regression or self.labels_words or self.is_unlabelled)
+
+    @property
     def is_unlabelled(self) -> bool:
         """Return whether the examples are texts without labels."""
         return self is TaskKind.LANGUAGE_MODELING
@@ -74,8 +82,8 @@ class Source:
 
     origin: Origin
     location: str
-    """`PACKAGE==VERSION` (package), an absolute path (path), `owner/name` or, for a data set,
-    `datasets/owner/name` (hub), or `module:function` (bundled)."""
+    """`PACKAGE==VERSION` (package, bundled), an absolute path (path), `owner/name` or, for a data
+    set, `datasets/owner/name` (hub)."""
     digest: str
     """SHA-256 of the distribution file (package) or of the files' content (path), the commit
     (hub), or `PACKAGE==VERSION` (bundled)."""
@@ -109,6 +117,8 @@ class Model:
     `pipelines.sources.converting.CONVERTERS`; empty where the source has that layout."""
     licence: str = "unknown"
     description: str = ""
+    facts: ModelFacts | None = None
+    """What a plan checks methods against, where it is known beforehand; enters no identity."""
 
     @cached_property
     def digest(self) -> str:

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import cast
 
 from pipelines.contract import load_object
-from pipelines.sources.base import Model
+from pipelines.sources.base import Model, Origin
 from pipelines.sources.cache import cache_folder, locked, partial
 from pipelines.sources.fetching import fetch
+from pipelines.sources.hub import fetch_card
 
-CONVERTERS: Mapping[str, str] = {}
+CONVERTERS: Mapping[str, str] = {
+    "gguf": "pipelines.models.gguf:convert",
+    "efficientnet-lite": "pipelines.models.efficientnet_lite:convert",
+}
 """Name -> `module:function` of a :data:`Converter`; a changed one gets a new name."""
 
 Converter = Callable[[Path, Path], None]
@@ -33,6 +37,17 @@ def fetch_model(model: Model) -> Path:
             if not folder.exists():  # another process may have been faster
                 _convert(model, home, folder)
     return folder
+
+
+def fetch_configuration(model: Model) -> Path:
+    """Return a folder with the `config.json` of a model; from the hub nothing large comes.
+
+    Raises:
+        InputError: As of :func:`fetch_model`.
+    """
+    if model.source.origin is Origin.HUB and not model.converter:
+        return fetch_card(model.source.location, model.source.digest)
+    return fetch_model(model)
 
 
 def _convert(model: Model, home: Path, folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 from pipelines.contract import InputError
 from pipelines.sources.base import Origin, Source
 from pipelines.sources.hub import fetch_snapshot
 from pipelines.sources.local import path_digest
-from pipelines.sources.packages import distribution, extracted
+from pipelines.sources.packages import distribution, extracted, installed
 
 MODEL_ROLE = "model"
 """The role under which a model's `Source.paths` names its folder."""
@@ -31,7 +32,23 @@ def fetch(source: Source) -> Path:
         return fetch_snapshot(source.location, source.digest, source.paths)
     if source.origin is Origin.PATH:
         return _local(source)
-    raise InputError(f"sources of origin {source.origin} are not fetched", key="source")
+    return _installed(source)
+
+
+def _installed(source: Source) -> Path:
+    """Return the folder to which the files of an installed package are relative."""
+    package = source.location.partition("==")[0]
+    try:
+        found = installed(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(f"the package {package} is not installed", key="source") from error
+    if found != source.digest:
+        raise InputError(
+            f"{source.digest} was planned with, but {found} is installed here; every worker "
+            "needs the same version",
+            key="source",
+        )
+    return Path(str(importlib.metadata.distribution(package).locate_file("")))
 
 
 def _local(source: Source) -> Path:

@@ -41,6 +41,15 @@ def resolve_commit(location: str, revision: str) -> str:
     return _snapshot(location, revision, allow_patterns=list(CARD)).name
 
 
+def fetch_card(location: str, commit: str) -> Path:
+    """Download the small files of a commit, `config.json` among them, and return their folder.
+
+    Raises:
+        InputError: The repository cannot be had.
+    """
+    return _snapshot(location, commit, allow_patterns=list(CARD))
+
+
 def fetch_snapshot(location: str, commit: str, paths: Mapping[str, str]) -> Path:
     """Download the files of a commit into huggingface_hub's cache and return their folder.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipelines.contract import InputError, digest_of
 from pipelines.sources.cache import cache_folder, sha256_of
@@ -71,7 +71,8 @@ def path_digest(root: Path, paths: Mapping[str, str]) -> str:
 
     Returns:
         The plain SHA-256 of a single file; else a digest of all files' digests by split. The
-        files' names and places do not enter.
+        files' names and places do not enter, but for the folder of a file where the pattern
+        leaves it open, as `train/*/*.png` does: it may be the file's class.
 
     Raises:
         InputError: A pattern matches nothing.
@@ -79,7 +80,7 @@ def path_digest(root: Path, paths: Mapping[str, str]) -> str:
     if root.is_dir() and not paths:
         return folder_digest(root)
     digests = {
-        split: [file_digest(path) for path in matching(root, pattern)]
+        split: [_content(path, pattern) for path in matching(root, pattern)]
         for split, pattern in paths.items()
     }
     if not digests:
@@ -87,3 +88,9 @@ def path_digest(root: Path, paths: Mapping[str, str]) -> str:
     if len(digests) == 1 and all(len(files) == 1 for files in digests.values()):
         return next(iter(digests.values()))[0]
     return digest_of(digests)
+
+
+def _content(path: Path, pattern: str) -> str:
+    digest = file_digest(path)
+    is_open = "*" in PurePosixPath(pattern).parent.name.replace("**", "")
+    return digest_of([path.parent.name, digest]) if is_open else digest

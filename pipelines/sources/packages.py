@@ -55,6 +55,11 @@ def distribution(requirement: str, *, filename: str = "", digest: str = "") -> D
     return found
 
 
+def installed(package: str) -> str:
+    """Return `PACKAGE==VERSION` of a package that is installed here."""
+    return f"{package}=={importlib.metadata.version(package)}"
+
+
 def extracted(found: Distribution, patterns: Iterable[str]) -> Path:
     """Return a folder that holds the files of a distribution that match any of the patterns.
 
@@ -100,6 +105,8 @@ def _download(folder: Path, requirement: str, filename: str, digest: str) -> Dis
         wish = aside / "requirements.txt"
         wish.write_text(requirement + (f" --hash=sha256:{digest}" if digest else "") + "\n")
         arguments = ["download", "--no-deps", "--dest", str(aside), "--requirement", str(wish)]
+        # Files are taken out and nothing is installed, so any Python will do.
+        arguments.append("--ignore-requires-python")
         arguments += ["--progress-bar", "off", "--disable-pip-version-check"]
         if filename.endswith(SDIST_SUFFIXES):
             arguments += ["--no-binary", requirement.partition("==")[0]]

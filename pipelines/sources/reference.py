@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.contract import InputError
 from pipelines.sources.base import Origin
-from pipelines.sources.readers import COMPRESSED, SUFFIXES
+from pipelines.sources.readers import COMPRESSED, IMAGE_SUFFIXES, SUFFIXES
 
 LOCAL_STARTS = ("./", "../", "/", "~")
 FORMS = (
@@ -48,6 +48,11 @@ def data_suffix(name: str) -> tuple[str, str]:
     packed = path.suffix if path.suffix in COMPRESSED else ""
     suffix = Path(path.stem).suffix if packed else path.suffix
     return (suffix, packed) if suffix in SUFFIXES else ("", "")
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image by its name; hidden files are none."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def parse_reference(source: str, folder: Path) -> Reference:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contract import InputError, load_object
-from pipelines.sources.base import Model, Origin, Source, Task
+from pipelines.sources.base import Model, Origin, Source, Task, TaskKind
 from pipelines.sources.entries import ModelEntry, TaskEntry
 from pipelines.sources.fetching import MODEL_ROLE, fetch
 from pipelines.sources.hub import resolve_commit
@@ -22,10 +22,12 @@ from pipelines.sources.user_tasks import check_metric, user_task
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
+IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+"""Where a model says how images are prepared for it."""
 MODEL_FILES: Mapping[str, tuple[str, ...]] = {
     "configuration": ("config.json",),
     "weights": ("*.safetensors", "*.bin"),
-    "tokenizer": ("tokenizer*", "vocab*", "*.model"),
+    "tokenizer or image processor": ("tokenizer*", "vocab*", "*.model", *IMAGE_PROCESSOR),
 }
 """What the folder of a model must hold, as glob patterns."""
 
@@ -89,16 +91,42 @@ def resolve_task(entry: str | Mapping[str, Any] | TaskEntry, folder: Path) -> Ta
     return task
 
 
+def resolve_corpus(entry: str | Mapping[str, Any], folder: Path) -> Task:
+    """Return texts to learn from without labels, pinned as a task of language modelling.
+
+    Args:
+        entry: A source string: the name of a task, whose texts are meant, or a file, a package
+            or a data set of the hub; or a mapping of `source`, `text`, `splits` and so on.
+        folder: The folder to which relative paths are relative.
+
+    Raises:
+        InputError: As of :func:`resolve_task`, or the task has images.
+    """
+    given = {"name": entry} if isinstance(entry, str) else {"name": entry.get("source"), **entry}
+    reference = parse_reference(str(given.get("source") or given["name"]), folder)
+    if reference.origin is None or _benchmarks().get(str(given["name"])):
+        task = resolve_task(entry, folder)
+        if task.kind.has_images:
+            raise InputError(f"task {task.name!r} has images, which are no texts", key="source")
+        return replace(task, kind=TaskKind.LANGUAGE_MODELING, metric="perplexity", num_classes=None)
+    if isinstance(entry, str):
+        given = {"name": reference.short_name, "source": entry}
+    return resolve_task({"kind": TaskKind.LANGUAGE_MODELING, **given}, folder)
+
+
+def _benchmarks() -> Mapping[str, Mapping[str, Any]]:
+    table = load_object("pipelines.catalogue.benchmarks:BENCHMARKS")
+    return cast(Mapping[str, Mapping[str, Any]], table)
+
+
 def _with_known_columns(
     entry: str | Mapping[str, Any] | TaskEntry,
 ) -> str | Mapping[str, Any] | TaskEntry:
-    """Return an entry that names a task of GLUE with what is known of it; others as they are."""
+    """Return an entry that names a task of a benchmark with what is known of it, or as it is."""
     if isinstance(entry, TaskEntry):
         entry = entry.model_dump(exclude_unset=True)
     given = {"name": entry} if isinstance(entry, str) else entry
-    known = cast(Mapping[str, Mapping[str, Any]], load_object("pipelines.catalogue.glue:GLUE")).get(
-        str(given.get("name", ""))
-    )
+    known = _benchmarks().get(str(given.get("name", "")))
     return entry if known is None else {**known, **given}
 
 
@@ -141,7 +169,8 @@ def _from_catalogue(
 
 
 def _refuse_columns(entry: TaskEntry) -> None:
-    fixed = sorted(entry.model_fields_set & {"kind", "text", "text_pair", "label", "splits"})
+    columns = {"text", "text_pair", "image", "label"}
+    fixed = sorted(entry.model_fields_set & {"kind", "splits", *columns})
     if fixed:
         raise InputError(
             f"{entry.name!r} is a task of the catalogue, whose {', '.join(fixed)} cannot be set; "
@@ -181,7 +210,7 @@ def _check_model_folder(folder: Path, shown: str) -> None:
         if not any(any(folder.glob(pattern)) for pattern in patterns):
             raise InputError(
                 f"{shown} holds no {noun} ({' or '.join(patterns)}); a model is a folder as "
-                "`save_pretrained` of model and tokenizer writes it",
+                "`save_pretrained` of model and tokenizer, or image processor, writes it",
                 key="source",
             )
 

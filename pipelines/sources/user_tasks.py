@@ -12,6 +12,7 @@ from pipelines.contract import InputError
 from pipelines.sources.base import Origin, Source, Task, TaskKind
 from pipelines.sources.entries import (
     ClassificationMetric,
+    LanguageMetric,
     RegressionMetric,
     TaskEntry,
     TokenMetric,
@@ -19,9 +20,22 @@ from pipelines.sources.entries import (
 from pipelines.sources.hub import DATASETS, resolve_commit
 from pipelines.sources.local import matching, path_digest
 from pipelines.sources.packages import distribution
-from pipelines.sources.readers import COMPRESSED, CONLL, SUFFIXES, read_columns
-from pipelines.sources.reference import Reference, data_suffix
+from pipelines.sources.readers import (
+    COMPRESSED,
+    CONLL,
+    PLAIN,
+    SUFFIXES,
+    columns_of,
+    read_columns,
+)
+from pipelines.sources.reference import Reference, data_suffix, is_image
 from pipelines.sources.tags import marks_entities
+from pipelines.sources.user_images import (
+    image_columns,
+    image_folders,
+    image_splits,
+    with_counts,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,12 +67,19 @@ def user_task(entry: TaskEntry, reference: Reference) -> Task:
     """
     if entry.splits and "train" not in entry.splits:
         raise InputError("`splits` names no train; what is learnt from?", key="splits")
-    options: dict[str, Any] = {"text": entry.text, "label": entry.label}
+    kind = entry.kind or _default_kind(entry)
+    if kind.is_unlabelled:
+        _refuse_labels(entry)
+    options: dict[str, Any] = {"text": _as_json(entry.text)}
+    if not kind.is_unlabelled:
+        options["label"] = entry.label
     if entry.text_pair is not None:
-        options["text_pair"] = entry.text_pair
+        options["text_pair"] = _as_json(entry.text_pair)
+    if kind.has_images or "image" in entry.model_fields_set:
+        options = image_columns(entry)
     task = Task(
         name=entry.name,
-        kind=entry.kind or _default_kind(entry),
+        kind=kind,
         source=_hub_source(entry, reference)
         if reference.origin is Origin.HUB
         else _file_source(entry, reference),
@@ -72,6 +93,7 @@ def user_task(entry: TaskEntry, reference: Reference) -> Task:
     if reference.origin is not Origin.HUB:
         task = _of_files(task, entry)
     elif task.kind.labels_words:
+        _check_one_column(task)
         task = replace(task, metric=entry.metric or "f1")
     return replace(task, metric=task.metric or _metric_names(task.kind)[0])
 
@@ -96,11 +118,35 @@ def _metric_names(kind: TaskKind) -> tuple[str, ...]:
     """Return the metrics of a kind, the default first."""
     if kind.labels_words:
         return get_args(TokenMetric)
+    if kind.is_unlabelled:
+        return get_args(LanguageMetric)
     return get_args(RegressionMetric if kind.is_regression else ClassificationMetric)
 
 
 def _default_kind(entry: TaskEntry) -> TaskKind:
+    if "image" in entry.model_fields_set:
+        return TaskKind.IMAGE_CLASSIFICATION
     return TaskKind.PAIR_CLASSIFICATION if entry.text_pair else TaskKind.CLASSIFICATION
+
+
+def _as_json(columns: str | tuple[str, ...]) -> str | list[str]:
+    return columns if isinstance(columns, str) else list(columns)
+
+
+def _check_one_column(task: Task) -> None:
+    if len(columns_of(task.options, "text")) > 1:
+        raise InputError(
+            "only texts of several columns can be joined; name one column of words", key="text"
+        )
+
+
+def _refuse_labels(entry: TaskEntry) -> None:
+    given = sorted(entry.model_fields_set & {"label", "text_pair", "positive"})
+    if given:
+        raise InputError(
+            f"tasks of kind {entry.kind} learn from their text alone; leave {given[0]} out",
+            key=given[0],
+        )
 
 
 def _unfit_pair(kind: TaskKind) -> InputError:
@@ -172,12 +218,14 @@ def _local_paths(root: Path, entry: TaskEntry) -> dict[str, str]:
             if not any(path.is_file() for path in root.glob(pattern)):
                 raise InputError(f"no file in {root} matches {pattern!r}", key=f"splits.{split}")
         return _named_splits(entry)
-    return _found_splits(root)
+    return image_splits(root, SPLIT_NAMES, entry.kind) or _found_splits(root, entry.kind)
 
 
-def _found_splits(root: Path) -> dict[str, str]:
+def _found_splits(root: Path, kind: TaskKind | None) -> dict[str, str]:
     files = [path for path in root.rglob("*") if data_suffix(path.name)[0]]
     suffixes = sorted({"".join(data_suffix(path.name)) for path in files})
+    if not suffixes and kind is TaskKind.LANGUAGE_MODELING and any(root.rglob("*.txt")):
+        suffixes = [".txt"]
     if len(suffixes) != 1:
         found = ", ".join(suffixes) or "no data file"
         raise InputError(
@@ -204,21 +252,34 @@ def _first_match(root: Path, names: Iterable[str], suffix: str) -> str:
 
 def _of_files(task: Task, entry: TaskEntry) -> Task:
     """Return the task with its reader, its kind and what its files show of it."""
+    if _are_images(task.source):
+        return image_folders(task, entry.kind)
     reader, defaults = _reader(task.source, task.kind)
     labels_words = reader in WORD_A_LINE
-    if labels_words and entry.kind not in (None, TaskKind.TOKEN_CLASSIFICATION):
+    readable = (None, TaskKind.TOKEN_CLASSIFICATION, TaskKind.LANGUAGE_MODELING)
+    if labels_words and entry.kind not in readable:
         raise InputError(
             f"kind is {entry.kind}, but the file has one word a line with its tag",
             key="kind",
             nearest=TaskKind.TOKEN_CLASSIFICATION.value,
         )
-    kind = TaskKind.TOKEN_CLASSIFICATION if labels_words else task.kind
+    if labels_words and not task.kind.is_unlabelled:
+        task = replace(task, kind=TaskKind.TOKEN_CLASSIFICATION)
     unset = {name: value for name, value in defaults.items() if name not in entry.model_fields_set}
-    lists = {"lists": True} if kind.labels_words and reader == "jsonl" else {}
+    lists = {"lists": True} if task.kind.labels_words and reader == "jsonl" else {}
+    if task.kind.labels_words or reader in (*WORD_A_LINE, PLAIN[0]):
+        _check_one_column(task)
     return _inspected(
-        replace(task, kind=kind, reader=reader, options={**task.options, **unset, **lists}),
+        replace(task, reader=reader, options={**task.options, **unset, **lists}),
         entry.kind is None and not labels_words,
     )
+
+
+def _are_images(source: Source) -> bool:
+    root = Path(source.location)
+    if source.origin is not Origin.PATH:
+        return any(map(is_image, source.paths.values()))
+    return any(is_image(f.name) for path in source.paths.values() for f in matching(root, path))
 
 
 def _reader(source: Source, kind: TaskKind) -> tuple[str, Mapping[str, Any]]:
@@ -231,6 +292,8 @@ def _reader(source: Source, kind: TaskKind) -> tuple[str, Mapping[str, Any]]:
         return SUFFIXES[suffixes.pop()]
     if kind.labels_words and not any(suffixes):
         return CONLL  # whose files are called `.txt`, `.iob`, or `train` without any suffix
+    if kind.is_unlabelled and not any(suffixes):
+        return PLAIN
     if len(suffixes) > 1:
         raise InputError(f"{source} mixes file formats; use one for all splits", key="splits")
     raise InputError(
@@ -246,7 +309,11 @@ def _inspected(task: Task, infer_kind: bool) -> Task:
 
     from pipelines.sources.readers.columns import kind_of, standardise  # noqa: PLC0415
 
+    if task.kind.has_images:
+        return with_counts(task)
     tables = read_columns(task)
+    if task.kind.is_unlabelled:
+        return replace(task, num_rows=sum(len(standardise(t, task)) for t in tables.values()))
     if task.kind.labels_words:
         return _inspected_words(
             task, pa.concat_tables([standardise(table, task) for table in tables.values()])

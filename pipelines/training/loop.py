@@ -82,6 +82,20 @@ class Learner:
         with self._autocast():
             return self.forward(batch).float()
 
+    def begin_training(self) -> None:
+        """Switch to training, but for the running statistics of what is frozen.
+
+        A frozen layer stays as it is, bit for bit: so do the means and variances that batch
+        normalisation keeps beside its weights, and by which it then goes, as in evaluation.
+        """
+        self.module.train()
+        for part in self.module.modules():
+            weights = list(part.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                for norm in part.modules():
+                    if getattr(norm, "track_running_stats", False):
+                        norm.eval()
+
     def trainable(self) -> dict[str, Tensor]:
         """Return the weights that training changes, and all buffers, by name."""
         weights = {name: w for name, w in self.module.named_parameters() if w.requires_grad}
@@ -190,7 +204,7 @@ class _Training:
 
     def epoch(self, checkpoint: Checkpoint | None) -> None:
         """Train the rest of the running epoch, then look at the validation rows."""
-        self._learner.module.train()
+        self._learner.begin_training()
         self._train_set.begin_epoch(self.at.epoch)
         self._order_state = self._order.bit_generator.state
         permutation = self._order.permutation(len(self._train_set))

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract import Artifact, Context, InputError, Member, StageResult
-from pipelines.transfer.metrics import compute_metrics, compute_word_metrics
+from pipelines.transfer.metrics import (
+    compute_language_metrics,
+    compute_metrics,
+    compute_word_metrics,
+)
 
 
 def evaluate(
@@ -27,6 +32,8 @@ def evaluate(
 
 def _metrics(inputs: Mapping[str, Artifact], member: Member) -> dict[str, float]:
     predictions = inputs["predictions"].table("predictions")
+    if "nll" in predictions.column_names:
+        return _language_metrics(predictions)
     labels = inputs["predictions"].value["labels"]
     metrics: dict[str, float] = {}
     for split in ("validation", "test"):
@@ -40,6 +47,15 @@ def _metrics(inputs: Mapping[str, Artifact], member: Member) -> dict[str, float]
                 num_classes=None if labels is None else len(labels),
                 positive=_positive(member.get("positive"), labels),
             )
+        metrics |= {f"{split}/{name}": value for name, value in values.items()}
+    return metrics
+
+
+def _language_metrics(predictions: pa.Table) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for split in ("validation", "test"):
+        part = predictions.filter(pc.equal(predictions["split"], split))
+        values = compute_language_metrics(part["nll"].to_numpy(), part["num_tokens"].to_numpy())
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from pipelines.training.loop import Rows
 from pipelines.transfer.data.prepared import Batches
 from pipelines.transfer.data.truth import LOST, Truth, WordSpans
 from pipelines.transfer.encoding import BATCH_SIZE
+from pipelines.transfer.teachers import TRAIN_SCORES
 
 
 class LabelScale:
@@ -111,26 +112,44 @@ def num_outputs(labels: Sequence[str] | None) -> int:
     return 1 if labels is None else len(labels)
 
 
+def score_tables(
+    outputs: Mapping[str, Tensor], truth: Mapping[str, Truth], scale: LabelScale, keep: Set[str]
+) -> dict[str, pa.Table]:
+    """Return the table `predictions` of validation and test rows, and the extras that are wanted.
+
+    Args:
+        outputs: What was predicted, by split; of the training rows where an extra needs it.
+        truth: The labels by split.
+        scale: Of the labels.
+        keep: Names of extras; `train_scores` is a table as `predictions`, of the training rows.
+    """
+    held_out = {split: outputs[split] for split in ("validation", "test")}
+    tables = {"predictions": prediction_table(held_out, truth, scale)}
+    if TRAIN_SCORES in keep:
+        tables[TRAIN_SCORES] = prediction_table({"train": outputs["train"]}, truth, scale)
+    return tables
+
+
 def prediction_table(
     outputs: Mapping[str, Tensor],
     truth: Mapping[str, Truth],
     scale: LabelScale,
 ) -> pa.Table:
-    """Return `split, row, label, prediction, scores` for the validation and the test rows.
+    """Return `split, row, label, prediction, scores` for the rows of the splits in `outputs`.
 
     Where words are labelled there is one row a word, whose `position` in the sentence stands
     after `row`. A word that has no token has the prediction :data:`LOST` and null for scores.
     """
     parts = []
-    for split in ("validation", "test"):
+    for split, predicted in outputs.items():
         place = truth[split]
-        scores = outputs[split].float().cpu().numpy()
+        scores = predicted.float().cpu().numpy()
         columns = {
             "split": pa.array([split] * len(place.rows)).dictionary_encode(),
             "row": place.rows,
             "position": place.positions,
             "label": place.labels,
-            "prediction": scale.to_predictions(outputs[split]),
+            "prediction": scale.to_predictions(predicted),
             "scores": pa.FixedSizeListArray.from_arrays(scores.ravel(), scores.shape[1]),
         }
         if place.kept is None:

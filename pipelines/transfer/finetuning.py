@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModel
 
 from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.anatomy import depth_of_weights, freeze_below, linear_layers
@@ -19,16 +20,19 @@ from pipelines.models.backbone import (
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.seeding import stream_seed
 from pipelines.training.loop import Learner, predict, train
+from pipelines.training.precision import precision_on
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.prepared import PREPARED, batches_of
 from pipelines.transfer.data.truth import truth_of
+from pipelines.transfer.distilling import taught
 from pipelines.transfer.examples import (
     LabelScale,
     PreparedExamples,
     new_head,
     num_outputs,
-    prediction_table,
+    score_tables,
 )
+from pipelines.transfer.teachers import TRAIN_SCORES
 
 
 def finetune(
@@ -64,20 +68,22 @@ def trainings(
     for index, member in enumerate(members):
         learner = new_learner(context, files, member, num_outputs(labels))
         checkpoint = context.checkpoint(index)
-        curve = train(learner, sets["train"], sets["validation"], member, checkpoint)
-        outputs = {split: predict(learner, sets[split]) for split in ("validation", "test")}
+        train_set = taught(sets["train"], truth["train"], scale, inputs, member)
+        curve = train(learner, train_set, sets["validation"], member, checkpoint)
+        splits = SPLITS if TRAIN_SCORES in context.keep else SPLITS[1:]
+        outputs = {split: predict(learner, sets[split]) for split in splits}
         yield (
             learner,
             StageResult(
-                value={"labels": labels, "curve": curve, **_weight_counts(learner.module)},
-                tables={"predictions": prediction_table(outputs, truth, scale)},
+                value={"labels": labels, "curve": curve, **weight_counts(learner.module)},
+                tables=score_tables(outputs, truth, scale, context.keep),
             ),
         )
 
 
 def new_learner(context: Context, files: ModelFiles, member: Member, outputs: int) -> Learner:
     """Return the model with a new head, those weights free that the member's method trains."""
-    backbone = BACKBONES[member["method"]](context, files, member)
+    backbone = BACKBONES[member["method"]](context, files, member, AutoModel)
     config: Any = backbone.config
     head = new_head(_width(config), outputs, member["seed"]).to(context.device)
     dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.1))
@@ -89,37 +95,37 @@ def new_learner(context: Context, files: ModelFiles, member: Member, outputs: in
     return Learner(
         forward=forward,
         module=nn.ModuleDict({"backbone": backbone, "dropout": dropout, "head": head}),
-        groups=[*_backbone_groups(backbone, member), _head_group(head, member)],
-        precision=_precision(member["precision"], context.device),
+        groups=[*backbone_groups(backbone, member), _head_group(head, member)],
+        precision=precision_on(context.device, member["precision"]),
     )
 
 
-def _full(context: Context, files: ModelFiles, member: Member) -> nn.Module:
+def _full(context: Context, files: ModelFiles, member: Member, auto_class: Any) -> nn.Module:
     """Return the model, every weight free."""
     del member
-    return trainable_copy(context, files)
+    return trainable_copy(context, files, auto_class)
 
 
-def _partial(context: Context, files: ModelFiles, member: Member) -> nn.Module:
+def _partial(context: Context, files: ModelFiles, member: Member, auto_class: Any) -> nn.Module:
     """Return the model, its lowest layers frozen."""
-    backbone = trainable_copy(context, files)
+    backbone = trainable_copy(context, files, auto_class)
     freeze_below(backbone, member["frozen_layers"])
     return backbone
 
 
-def _scratch(context: Context, files: ModelFiles, member: Member) -> nn.Module:
+def _scratch(context: Context, files: ModelFiles, member: Member, auto_class: Any) -> nn.Module:
     """Return the same architecture with fresh weights, drawn from the seed."""
-    return fresh_model(context, files, stream_seed(member["seed"], "scratch"))
+    return fresh_model(context, files, stream_seed(member["seed"], "scratch"), auto_class)
 
 
-def _lora(context: Context, files: ModelFiles, member: Member) -> nn.Module:
+def _lora(context: Context, files: ModelFiles, member: Member, auto_class: Any) -> nn.Module:
     """Return the frozen model with free low-rank adapters.
 
     Source: E. J. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021.
     """
     from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - takes seconds
 
-    backbone = trainable_copy(context, files)
+    backbone = trainable_copy(context, files, auto_class)
     targets = linear_layers(backbone, attention_only=member["target_modules"] == "attention")
     config = LoraConfig(
         r=member["rank"],
@@ -132,16 +138,17 @@ def _lora(context: Context, files: ModelFiles, member: Member) -> nn.Module:
         return inject_adapter_in_model(config, backbone)
 
 
-BACKBONES: dict[str, Callable[[Context, ModelFiles, Member], nn.Module]] = {
+BACKBONES: dict[str, Callable[[Context, ModelFiles, Member, Any], nn.Module]] = {
     "full": _full,
+    "distill": _full,
     "partial": _partial,
     "scratch": _scratch,
     "lora": _lora,
 }
-"""By method: how the model is made, with `requires_grad` where it is trained."""
+"""By method: how the model of an auto class is made, with `requires_grad` where it is trained."""
 
 
-def _backbone_groups(backbone: nn.Module, member: Member) -> list[dict[str, Any]]:
+def backbone_groups(backbone: nn.Module, member: Member) -> list[dict[str, Any]]:
     """Return AdamW's groups of the free weights; a layer's rate falls with its depth.
 
     Source: J. Howard and S. Ruder, Universal Language Model Fine-tuning, 2018 (discriminative
@@ -166,18 +173,13 @@ def _head_group(head: nn.Module, member: Member) -> dict[str, Any]:
     return {"params": list(head.parameters()), "lr": rate}
 
 
-def _precision(wanted: str, device: str) -> torch.dtype:
-    if wanted == "auto":
-        wanted = "bf16" if device != "cpu" and torch.cuda.is_bf16_supported() else "fp32"
-    return torch.bfloat16 if wanted == "bf16" else torch.float32
-
-
 def _width(config: Any) -> int:
     sizes = getattr(config, "hidden_sizes", None)  # a pyramid, as ResNet is
     return int(sizes[-1] if sizes else config.hidden_size)
 
 
-def _weight_counts(module: nn.Module) -> dict[str, int]:
+def weight_counts(module: nn.Module) -> dict[str, int]:
+    """Return how many weights there are, and how many of them were trained."""
     weights = list(module.parameters())
     return {
         "num_weights": sum(weight.numel() for weight in weights),

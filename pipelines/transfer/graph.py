@@ -2,19 +2,27 @@
 
 load ----> tokenize ---> encode ---> probe -----> evaluate
 inspect -^         `---------------> finetune --^
+
+Of a task of images `preprocess` takes the place of `tokenize`.
+
+Of a task of language modelling `language/blocks` and `language-modeling` take the places of
+`tokenize` and `finetune`. With `adapt+METHOD` what `adapt` makes is the model of the stages after
+`tokenize`.
+
+A student's `finetune` has its teacher's `probe`, `finetune` or `teach` as a further input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel
 
 from pipelines.contract import InputError, Node, TrialSettings
 from pipelines.models.made import given
-from pipelines.sources.base import Task, TaskKind
+from pipelines.sources.base import Task
 from pipelines.transfer.applicability import check_applies
+from pipelines.transfer.language import adapted_model, modelling_node, without_adapting
 from pipelines.transfer.metrics import metric_names
 from pipelines.transfer.params import METHODS, DataParams
 from pipelines.transfer.stages import (
@@ -23,20 +31,12 @@ from pipelines.transfer.stages import (
     FINETUNE,
     INSPECT,
     LOAD,
+    PREPROCESS,
     PROBE,
     TOKENIZE,
     WEIGHTS,
 )
-
-EXPORTED_KINDS = frozenset(
-    {
-        TaskKind.CLASSIFICATION,
-        TaskKind.PAIR_CLASSIFICATION,
-        TaskKind.REGRESSION,
-        TaskKind.PAIR_REGRESSION,
-    }
-)
-"""Kinds of task that have one prediction a text, or a pair of texts."""
+from pipelines.transfer.teachers import TEACHER, teacher_node
 
 
 class TransferPipeline:
@@ -74,18 +74,35 @@ class TransferPipeline:
         Raises:
             InputError: The params do not apply to the task.
         """
+        trained = self._trained(trial)
+        positive = {"positive": trial.task.positive} if trial.task.positive else {}
+        return Node(stage=EVALUATE, params=positive, inputs={"predictions": trained})
+
+    def _trained(self, trial: TrialSettings) -> Node:
+        """Return the node that trains, with predictions as its result."""
         params = trial.params.model_dump(mode="json")
         check_applies(trial)
         data = {name: params.pop(name) for name in DataParams.model_fields}
         max_length = data.pop("max_length")
-        model = given(trial.model)
+        base = given(trial.model)  # whose tokens are those of the adapted model too
+        model = given(adapted_model(trial, data))
+        params = without_adapting(params)
         loaded = Node(stage=LOAD, params=data, sources={"task": trial.task})
-        inspected = Node(stage=INSPECT, sources=model.sources, inputs=model.inputs)
+        has_images = trial.task.kind.has_images
+        inspected = Node(
+            stage=INSPECT,
+            params={"reads": "images"} if has_images else {},
+            sources=base.sources,
+            inputs=base.inputs,
+        )
+        if trial.task.kind.is_unlabelled:
+            params |= {"max_length": max_length, "seed": trial.seed}
+            return modelling_node(params, loaded, inspected, base, model)
         prepared = Node(
-            stage=TOKENIZE,
-            params={"max_length": max_length},
-            sources=model.sources,
-            inputs={"examples": loaded, "inspected": inspected, **model.inputs},
+            stage=PREPROCESS if has_images else TOKENIZE,
+            params={} if has_images else {"max_length": max_length},
+            sources=base.sources,
+            inputs={"examples": loaded, "inspected": inspected, **base.inputs},
         )
         if params["method"] == "probe":
             del params["method"]
@@ -95,32 +112,28 @@ class TransferPipeline:
                 sources=model.sources,
                 inputs={"prepared": prepared, **model.inputs},
             )
-            trained = Node(
+            return Node(
                 stage=PROBE,
                 params={**params, "seed": trial.seed},
                 inputs={"features": features},
             )
-        else:
-            trained = Node(
-                stage=FINETUNE,
-                params={**params, "seed": trial.seed},
-                sources=model.sources,
-                inputs={"prepared": prepared, **model.inputs},
-            )
-        positive = {"positive": trial.task.positive} if trial.task.positive else {}
-        return Node(stage=EVALUATE, params=positive, inputs={"predictions": trained})
+        teacher = {}
+        if params.pop(TEACHER, None) is not None:
+            teacher[TEACHER] = teacher_node(trial, loaded, self._trained)
+        return Node(
+            stage=FINETUNE,
+            params={**params, "seed": trial.seed},
+            sources=model.sources,
+            inputs={"prepared": prepared, **model.inputs, **teacher},
+        )
 
     def export_node(self, last: Node, *, merge: bool) -> Node:
         """Return the node with a trial's weights: the probe's own, or one that trains again.
 
         Raises:
-            InputError: The task is of a kind that is not exported yet, or an adapter is wanted
-                of a method that has none.
+            InputError: An adapter is wanted of a method that has none.
         """
         trained = last.inputs["predictions"]
-        kind = _task(trained).kind
-        if kind not in EXPORTED_KINDS:
-            raise InputError(f"tasks of kind {kind} cannot be exported yet", key="kind")
         method = trained.params.get("method", "probe")
         if not merge and method != "lora":
             raise InputError(f"method {method!r} has no adapter to keep apart from the model")
@@ -132,17 +145,6 @@ class TransferPipeline:
             sources=trained.sources,
             inputs={**trained.inputs, "predictions": trained},
         )
-
-
-def _task(node: Node) -> Any:
-    """Return the task that a node rests on."""
-    while "task" not in node.sources:
-        node = next(
-            node.inputs[role]
-            for role in ("features", "prepared", "examples")
-            if role in node.inputs
-        )
-    return node.sources["task"]
 
 
 TRANSFER = TransferPipeline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,17 @@ split has. `f1` is seqeval's micro F1 of entities where the tags mark them (BIO)
 `f1_macro`."""
 
 
+LANGUAGE_METRICS = {"perplexity": "min", "loss": "min"}
+"""Metrics of language modelling: `loss` is the mean negative log likelihood of a token, in nats,
+`perplexity` its exponential. Both compare only between models with the same tokenizer."""
+
+
 def metric_names(kind: TaskKind) -> Mapping[str, str]:
     """Return the metrics of a kind of task, each with `max` or `min`."""
     if kind.labels_words:
         return TOKEN_METRICS
+    if kind.is_unlabelled:
+        return LANGUAGE_METRICS
     return REGRESSION_METRICS if kind.is_regression else CLASSIFICATION_METRICS
 
 
@@ -100,6 +108,21 @@ def compute_word_metrics(
         for numbers in (labels, predictions)
     ]
     return {**values, "f1": entity_f1(*sentences)}
+
+
+def compute_language_metrics(losses: np.ndarray, num_tokens: np.ndarray) -> dict[str, float]:
+    """Return all metrics of language modelling.
+
+    Args:
+        losses: `(blocks,)` sums of negative log likelihoods, in nats.
+        num_tokens: `(blocks,)` how many tokens each of them is of.
+
+    Returns:
+        Value by metric. A perplexity beyond what a float holds is the largest one, as results
+        are kept as JSON, which has no infinity.
+    """
+    loss = float(losses.sum() / num_tokens.sum())
+    return {"perplexity": math.exp(min(loss, 709.0)), "loss": loss}
 
 
 def _regression(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from pipelines.schema import Schema, TestSize, TrainSize, ValidationSize
+from pipelines.transfer.adapt_params import AdaptFields
+from pipelines.transfer.teacher_params import Teacher
 
 DEFAULT_POOLING: Final = "mean"
 """The pooling of which tasks that label words take no notice."""
 
 
-class DataParams(BaseModel):
+class DataParams(Schema):
     """What every method takes from the task."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
 
-    train_size: int | None = Field(default=None, ge=1)
-    """Training rows; by default all. A smaller subset is part of a larger one."""
-    validation_size: int | None = Field(default=None, ge=1)
-    """Validation rows; by default a tenth of those left for training."""
-    test_size: int | None = Field(default=None, ge=1)
-    """Test rows; by default all that the task holds out."""
+    train_size: TrainSize = None
+    """Training rows: a count, a fraction of those there are, or `N per class`; by default all.
+    A smaller subset is part of a larger one of the same form."""
+    validation_size: ValidationSize = None
+    """Validation rows: a count, or a fraction; by default a tenth of those left for training."""
+    test_size: TestSize = None
+    """Test rows: a count, or a fraction; by default all that the task holds out."""
     max_length: int = Field(default=128, ge=4, le=131_072)
     """Tokens kept of each text; what is longer is cut."""
 
@@ -123,11 +128,61 @@ class LoraParams(FinetuningParams):
     """Which linear maps of the layers are adapted."""
 
 
+class DistillParams(FinetuningParams):
+    """Every weight is trained, on a teacher's scores as well as on the labels."""
+
+    method: Literal["distill"] = "distill"
+    """The transfer method."""
+    teacher: Teacher
+    """Who teaches: another trial of the same task and seed, by its method's name or by a mapping
+    of `model` (by default the student's), `method` and that method's params; or a saved model
+    that classifies, by its source."""
+    temperature: float = Field(default=2.0, gt=0)
+    """The scores of teacher and student are divided by it before they are compared."""
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    """The part of the loss that comes from the teacher; the rest comes from the labels."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """The learning rate of each layer is that of the layer above times this."""
+
+
+class AdaptProbeParams(AdaptFields, ProbeParams):
+    """Pre-training goes on with texts of the domain; then as `probe`."""
+
+    method: Literal["adapt+probe"] = "adapt+probe"  # type: ignore[assignment]
+    """The transfer method."""
+
+
+class AdaptPartialParams(AdaptFields, PartialParams):
+    """Pre-training goes on with texts of the domain; then as `partial`."""
+
+    method: Literal["adapt+partial"] = "adapt+partial"  # type: ignore[assignment]
+    """The transfer method."""
+
+
+class AdaptFullParams(AdaptFields, FullParams):
+    """Pre-training goes on with texts of the domain; then as `full`."""
+
+    method: Literal["adapt+full"] = "adapt+full"  # type: ignore[assignment]
+    """The transfer method."""
+
+
+class AdaptLoraParams(AdaptFields, LoraParams):
+    """Pre-training goes on with texts of the domain; then as `lora`."""
+
+    method: Literal["adapt+lora"] = "adapt+lora"  # type: ignore[assignment]
+    """The transfer method."""
+
+
 METHODS: dict[str, type[TrainingParams]] = {
     "probe": ProbeParams,
     "partial": PartialParams,
     "full": FullParams,
     "lora": LoraParams,
     "scratch": ScratchParams,
+    "distill": DistillParams,
+    "adapt+probe": AdaptProbeParams,
+    "adapt+partial": AdaptPartialParams,
+    "adapt+full": AdaptFullParams,
+    "adapt+lora": AdaptLoraParams,
 }
 """The transfer methods by name."""

@@ -17,7 +17,7 @@ from pipelines.transfer.examples import (
     LabelScale,
     new_head,
     num_outputs,
-    prediction_table,
+    score_tables,
 )
 
 
@@ -47,16 +47,11 @@ def probe(
         head = new_head(width, num_outputs(labels), member["seed"]).to(context.device)
         learner = Learner(forward=head, module=head, groups=[{"params": list(head.parameters())}])
         curve = train(learner, sets["train"], sets["validation"], member)
+        outputs = {split: predict(learner, sets[split]) for split in SPLITS}
         results.append(
             StageResult(
                 value={"labels": labels, "curve": curve},
-                tables={
-                    "predictions": prediction_table(
-                        {s: predict(learner, sets[s]) for s in SPLITS},
-                        truth,
-                        scale,
-                    )
-                },
+                tables=score_tables(outputs, truth, scale, context.keep),
                 arrays={
                     name: weight.numpy(force=True) for name, weight in head.state_dict().items()
                 },

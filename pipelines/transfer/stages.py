@@ -22,9 +22,16 @@ INSPECT = Stage(
 )
 TOKENIZE = Stage(
     name="transfer/tokenize",
-    version=1,
+    version=2,
     function="pipelines.transfer.data.tokenization:tokenize",
     typical_s=1.0,
+    needs_accelerator=False,
+)
+PREPROCESS = Stage(
+    name="transfer/preprocess",
+    version=1,
+    function="pipelines.transfer.data.pixels:preprocess",
+    typical_s=5.0,
     needs_accelerator=False,
 )
 ENCODE = Stage(
@@ -41,10 +48,30 @@ PROBE = Stage(
 )
 FINETUNE = Stage(
     name="transfer/finetune",
-    version=1,
+    version=2,
     function="pipelines.transfer.finetuning:finetune",
     typical_s=60.0,
 )
+LANGUAGE_MODELING = Stage(
+    name="transfer/language-modeling",
+    version=1,
+    function="pipelines.transfer.language_modeling:finetune_language_model",
+    typical_s=120.0,
+)
+ADAPT = Stage(
+    name="transfer/adapt",
+    version=1,
+    function="pipelines.transfer.adapting:adapt",
+    typical_s=120.0,
+)
+"""Its artifact is a model, which takes the place of the trial's own."""
+TEACH = Stage(
+    name="transfer/teach",
+    version=1,
+    function="pipelines.transfer.teaching:teach",
+    typical_s=15.0,
+)
+"""The scores of a saved model on the training rows, for a student."""
 WEIGHTS = Stage(
     name="transfer/weights",
     version=1,

@@ -112,7 +112,7 @@ WRONG = {
     "out of bounds": ("value: [1, 2]", "sleep_s: -1", 6, "space.sleep_s", "greater than or equal"),
     "a method where there is none": ("value: [1, 2]", "method: x", 6, "space.method", "unknown"),
     "a list as a method": ("value: [1, 2]", "method: [[x]]", 6, "space.method", "is a name"),
-    "a negative size": ("seeds: 2", "train_size: -5", 4, "train_size", "greater than"),
+    "a negative size": ("seeds: 2", "train_size: -5", 4, "train_size", "a number of rows"),
     "a size without a param": ("seeds: 2", "train_size: 5", 4, "train_size", "no param"),
     "tracking as a word": ("tracking: off", "tracking: mlflow", 3, "tracking", "'off'"),
     "mode": ("seeds: 2", "metric: {name: score, mode: up}", 4, "metric.mode", "'max' or 'min'"),

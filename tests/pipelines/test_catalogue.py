@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.contract import load_object
-from pipelines.sources import Origin, fetch, read
+from pipelines.models.examination import examine
+from pipelines.sources import Origin, fetch, fetch_model, read
 from pipelines.sources.readers import READERS
 from pipelines.sources.user_tasks import check_metric
 from pipelines.transfer.data.loading import load
@@ -31,11 +32,18 @@ def test_every_reader_of_the_table_exists(name):
 
 @pytest.mark.parametrize("pinned", [*MODELS.values(), *TASKS.values()], ids=lambda one: one.name)
 def test_every_entry_is_pinned(pinned):
-    assert pinned.source.origin is Origin.PACKAGE
+    assert pinned.source.origin in (Origin.PACKAGE, Origin.BUNDLED)
     assert "==" in pinned.source.location
-    assert len(pinned.source.digest) == 64
+    is_installed = pinned.source.origin is Origin.BUNDLED
+    assert len(pinned.source.digest) == 64 or is_installed
     assert pinned.description
     assert not pinned.source.filename.endswith((".so", "linux_x86_64.whl", "macosx.whl"))
+
+
+def test_there_are_many_tasks_of_several_kinds_and_languages():
+    assert len(TASKS) >= 15
+    assert len({task.kind for task in TASKS.values()}) >= 3
+    assert len({task.language for task in TASKS.values()}) >= 5
 
 
 @pytest.mark.parametrize("table", [MODELS, TASKS])
@@ -50,13 +58,18 @@ def test_task_holds_what_the_catalogue_says(task):
     if task.kind.labels_words:
         check_words(task, rows)
         return
-    columns = ["text", "text_pair", "label"] if task.kind.is_pair else ["text", "label"]
+    if task.kind.is_unlabelled:
+        assert rows.schema.names == ["text"]
+        assert len(rows) == task.num_rows
+        return
+    content = "image" if task.kind.has_images else "text"
+    columns = [content, "text_pair", "label"] if task.kind.is_pair else [content, "label"]
     assert rows.schema.names == columns
     assert rows.schema.field("label").type == (
         pa.float64() if task.kind.is_regression else pa.string()
     )
     assert len(rows) == task.num_rows
-    assert rows["text"].null_count == rows["label"].null_count == 0
+    assert rows[content].null_count == rows["label"].null_count == 0
     if not task.kind.is_regression:
         assert len(rows["label"].unique()) == task.num_classes
     check_metric(task)
@@ -74,9 +87,12 @@ def check_words(task, sentences):
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_task_splits_at_usual_sizes(task):
-    sizes = {"train_size": 500, "validation_size": 200, "test_size": 400}
+    wanted = {"train": 500, "validation": 200, "test": 400}
+    if task.num_rows < 2000:
+        wanted = {"train": 200, "validation": 50, "test": 80}
+    sizes = {f"{split}_size": size for split, size in wanted.items()}
     (result,) = load(None, [sizes], {}, {"task": task})
-    assert result.value["num_rows"] == {"train": 500, "validation": 200, "test": 400}
+    assert result.value["num_rows"] == wanted
     assert result.value["num_rows"] == {name: len(t) for name, t in result.tables.items()}
 
 
@@ -88,3 +104,8 @@ def test_model_loads_with_transformers_and_a_second_fetch_is_instant():
     assert time.perf_counter() - start < 0.1  # seconds; hashing 84 MB would take longer
     assert AutoConfig.from_pretrained(folder).hidden_size == 384
     assert AutoTokenizer.from_pretrained(folder)("a b")["input_ids"][0] == 101
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda one: one.name)
+def test_facts_are_those_that_an_examination_finds(model):
+    assert model.facts == examine(fetch_model(model))

@@ -20,10 +20,9 @@ from orchestrator import run
 from orchestrator.errors import ExportError, UnknownNameError
 from orchestrator.running.export import ExportOptions, export_trial
 from orchestrator.running.trial_logs import find_trial
-from pipelines.contract import InputError, Node, Pinned, Stage
+from pipelines.contract import InputError
 from pipelines.exports import Agreement
 from pipelines.transfer.export.exported_model import PooledTextClassifier, PooledTextConfig
-from pipelines.transfer.graph import LOAD, TRANSFER
 from tests.cli import fanflare, sweep_file, toy_file
 from tests.cli import run as run_file
 from tests.pipelines.tiny import save_bert, save_task
@@ -273,20 +272,6 @@ def test_any_architecture_is_the_same_after_saving(kind, sizes, tmp_path):
     assert torch.equal(one.logits, two.logits)
     assert one.loss is None
     assert two.loss > 0
-
-
-def test_a_kind_of_task_without_export_is_told():
-    class Tags:
-        name, digest, kind = "tags", "d" * 64, "token-classification"
-
-    task: Pinned = Tags()
-    trained = Node(
-        stage=Stage(name="transfer/finetune", version=1, function="", typical_s=1),
-        params={"method": "full"},
-        inputs={"prepared": Node(stage=LOAD, sources={"task": task})},
-    )
-    with pytest.raises(InputError, match="token-classification cannot be exported yet"):
-        TRANSFER.export_node(Node(stage=LOAD, inputs={"predictions": trained}), merge=True)
 
 
 def test_an_adapter_apart_is_for_lora_only(swept, store, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from orchestrator import InvalidSweepError, run
-from pipelines.catalogue import GLUE
+from pipelines.catalogue.glue import GLUE
 from pipelines.contract import InputError
 from pipelines.sources import read, resolve_task
 from pipelines.transfer.metrics import compute_metrics

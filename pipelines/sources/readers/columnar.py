@@ -35,7 +35,7 @@ def _read_parquet(path: Path, request: Request) -> pa.Table:
     schema = pq.read_schema(path)
     require_columns(schema.names, request.options, path.name)
     table = pq.read_table(path, columns=request.columns)
-    return name_classes(table, schema, request.options["label"])
+    return name_classes(table, schema, request.options.get("label"))
 
 
 def _read_arrow(path: Path, request: Request) -> pa.Table:
@@ -46,15 +46,17 @@ def _read_arrow(path: Path, request: Request) -> pa.Table:
             file.seek(0)
             table = pa.ipc.open_stream(file).read_all()
     require_columns(table.schema.names, request.options, path.name)
-    return name_classes(table.select(request.columns), table.schema, request.options["label"])
+    return name_classes(table.select(request.columns), table.schema, request.options.get("label"))
 
 
-def name_classes(table: pa.Table, schema: pa.Schema, label: str) -> pa.Table:
+def name_classes(table: pa.Table, schema: pa.Schema, label: str | None) -> pa.Table:
     """Replace class numbers by the names that `datasets` keeps in a schema's metadata, if any.
 
     The column may hold numbers or lists of them. A number outside of the names, as the -1 of
-    unlabelled examples, becomes null.
+    unlabelled examples, becomes null. Without a label, None, the table stays as it is.
     """
+    if label is None:
+        return table
     noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     feature = noted.get("info", {}).get("features", {}).get(label, {})
     names = _class_names(feature)

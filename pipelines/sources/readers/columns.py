@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipelines.contract import InputError
 from pipelines.sources.base import Task, TaskKind
 from pipelines.sources.local import matching
-from pipelines.sources.readers import Request
+from pipelines.sources.readers import ROLES, Request, columns_of
 from pipelines.sources.readers.words import labelled_words
 
 
@@ -51,9 +51,8 @@ def require_columns(names: Sequence[str], options: Mapping[str, Any], where: str
     Raises:
         InputError: One is not; the message lists those that are.
     """
-    for role in ("text", "text_pair", "label"):
-        column = options.get(role)
-        if column is not None and column not in names:
+    for role in ROLES:
+        for column in set(columns_of(options, role)) - set(names):
             near = difflib.get_close_matches(column, names, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InputError(
@@ -78,12 +77,61 @@ def standardise(table: pa.Table, task: Task) -> pa.Table:
     """
     if task.kind.labels_words:
         return labelled_words(table[task.options["text"]], table[task.options["label"]])
-    columns = {"text": _strings(table[task.options["text"]])}
-    if task.kind.is_pair:
-        columns["text_pair"] = _strings(table[task.options["text_pair"]])
+    if task.kind.has_images:
+        name = task.options["label"]
+        images = _images(table[task.options["image"]], task.options["image"])
+        return pa.table({"image": images, "label": classes(table[name], name)})
+    if task.kind.is_unlabelled:
+        return unlabelled_texts(table, task.options)
+    roles = ("text", "text_pair") if task.kind.is_pair else ("text",)
+    columns = {role: _joined(table, columns_of(task.options, role), _strings) for role in roles}
     label, name = table[task.options["label"]], task.options["label"]
     columns["label"] = numbers(label, name) if task.kind.is_regression else classes(label, name)
     return pa.table(columns)
+
+
+def _images(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return the bytes of images; null where a row has none.
+
+    They may stand in a column by themselves, or as `datasets` keeps them, beside their path.
+
+    Raises:
+        InputError: The column holds something else.
+    """
+    if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+        column = pc.struct_field(column, "bytes")
+    if column.type not in (pa.binary(), pa.large_binary(), pa.null()):
+        raise InputError(
+            f"kind is image-classification, but the column {name!r} holds {column.type}, not "
+            "images: bytes of image files, as the feature Image of `datasets` writes them",
+            key="image",
+        )
+    return pc.cast(column, pa.large_binary())
+
+
+def _joined(
+    table: pa.Table, names: Sequence[str], as_text: Callable[[pa.ChunkedArray], pa.ChunkedArray]
+) -> pa.ChunkedArray:
+    """Return one text a row: its columns a line each, those that a row lacks left out."""
+    columns = [as_text(table[name]) for name in names]
+    if len(columns) == 1:
+        return columns[0]
+    columns = [_blank_to_null(column) for column in columns]
+    return pc.binary_join_element_wise(*columns, "\n", null_handling="skip")
+
+
+def unlabelled_texts(table: pa.Table, options: Mapping[str, Any]) -> pa.Table:
+    """Return the one column `text`: the words of a sentence joined, two texts as two rows."""
+
+    def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if not pa.types.is_nested(column.type):
+            return _strings(column)
+        return pc.binary_join(pc.cast(column, pa.list_(pa.string())), " ")
+
+    roles = [role for role in ("text", "text_pair") if options.get(role)]
+    joined = [_joined(table, columns_of(options, role), as_text) for role in roles]
+    chunks = [chunk for column in joined for chunk in column.chunks]
+    return pa.table({"text": pa.chunked_array(chunks, pa.string())})
 
 
 def kind_of(label: pa.ChunkedArray, *, is_pair: bool) -> TaskKind:

@@ -39,9 +39,9 @@ def read_hub_dataset(request: Request) -> dict[str, pa.Table]:
             )
         table = loaded[name].with_format("arrow")[:]
         require_columns(table.schema.names, request.options, f"split {name!r}")
-        table = table.select(request.columns)
+        table = _with_images(table.select(request.columns), loaded[name].features, request)
         splits[split] = keep_rows(
-            name_classes(table, loaded[name].features.arrow_schema, request.options["label"]),
+            name_classes(table, loaded[name].features.arrow_schema, request.options.get("label")),
             request.options,
         )
     return splits
@@ -58,6 +58,18 @@ def _load(request: Request, patterns: Mapping[str, str]) -> Any:
         )
     except (ValueError, OSError) as error:
         raise InputError(f"cannot read the data set: {error}", key="source") from error
+
+
+def _with_images(table: pa.Table, features: Mapping[str, Any], request: Request) -> pa.Table:
+    """Return a table whose images are there as bytes, where they were the names of files."""
+    column = request.options.get("image", "")
+    if column not in table.schema.names or not hasattr(features[column], "embed_storage"):
+        return table
+    chunks = [
+        features[column].embed_storage(chunk, remote_files=False) for chunk in table[column].chunks
+    ]
+    place = table.schema.names.index(column)
+    return table.set_column(place, column, pa.chunked_array(chunks, features[column].pa_type))
 
 
 def _official(loaded: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.json as arrow_json
 
 from pipelines.contract import InputError
-from pipelines.sources.readers import Request
+from pipelines.sources.readers import Request, columns_of
 from pipelines.sources.readers.columns import read_files, require_columns
 
 BLOCK_BYTES = 32 << 20
@@ -56,9 +56,9 @@ def _parse_list(stream: pa.NativeFile) -> pa.Table:
 
 def _parse(stream: pa.NativeFile, request: Request) -> pa.Table:
     # Texts are declared, lest a column of dates be read as dates.
-    texts = [request.options.get(role) for role in ("text", "text_pair")]
+    texts = [name for role in ("text", "text_pair") for name in columns_of(request.options, role)]
     text = pa.list_(pa.string()) if request.options.get("lists") else pa.string()
-    schema = pa.schema([(name, text) for name in texts if name])
+    schema = pa.schema([(name, text) for name in texts])
     return arrow_json.read_json(
         stream,
         arrow_json.ReadOptions(block_size=BLOCK_BYTES),

@@ -11,15 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract import Artifact, Context, InputError, Json, Member, StageResult
-from pipelines.sources import Task, read
-from pipelines.transfer.data import text_labels, word_labels
-from pipelines.transfer.data.splitting import (
-    TEST_FRACTION,
-    VALIDATION_FRACTION,
-    Pools,
-    first_occurrences,
-    make_pools,
-)
+from pipelines.sources import Task, TaskKind, read
+from pipelines.transfer.data import image_labels, text_labels, unlabelled, word_labels
+from pipelines.transfer.data.sizes import Size, Strata, chosen_rows
+from pipelines.transfer.data.splitting import Pools, first_occurrences, make_pools
 
 SPLITS = ("train", "validation", "test")
 PRECEDENCE = ("test", "validation", "train", "all")
@@ -35,8 +30,9 @@ def load(
     """Read the task `sources["task"]` and split it.
 
     The params of a member are `train_size`, `validation_size` and `test_size`: numbers of rows,
-    or None for all there are (a tenth of the training rows for a validation that the source
-    does not have itself). The splits depend on the content of the task and these sizes only.
+    fractions of those there are, or None for all of them (a tenth of the training rows for a
+    validation that the source does not have itself); `train_size` may be `N per class`. The
+    splits depend on the content of the task and these sizes only.
 
     Rows without text or label are dropped; where words are labelled, a row is a sentence. So are
     rows whose text was seen before: in training those that validation or test have too, for a
@@ -49,7 +45,8 @@ def load(
         One result a member. Tables `train`, `validation`, `test` with `row` (int64, index in
         the source), `text`, `text_pair` (pair tasks only) and `label` (int32 index into the
         value's `labels`, or float64); where words are labelled `tokens` (list of strings) and
-        `labels` (list of int32) instead of text and label, one row a sentence. The value holds
+        `labels` (list of int32) instead of text and label, one row a sentence; without labels
+        `text` alone; of images `image` (the bytes of a file) instead of text. The value holds
         `kind`, `labels` (sorted, or None for regression), `num_rows` and `label_counts` (or
         `label_range`) by split, `dropped` by reason, `datasets`, and for words what
         `word_labels.described` adds.
@@ -86,8 +83,17 @@ class Labelling(Protocol):
         """Return what the value says of the labels by split; see it for what is refused."""
 
 
-LABELLINGS: Mapping[bool, Labelling] = {False: text_labels, True: word_labels}
-"""By whether words have labels of their own."""
+LABELLINGS: Mapping[TaskKind, Labelling] = {
+    TaskKind.TOKEN_CLASSIFICATION: word_labels,
+    TaskKind.IMAGE_CLASSIFICATION: image_labels,
+    TaskKind.LANGUAGE_MODELING: unlabelled,
+}
+"""Of kinds of task other than those with one label a text."""
+
+
+def labelling_of(kind: TaskKind) -> Labelling:
+    """Return what is particular to a kind of task."""
+    return LABELLINGS.get(kind, text_labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +103,15 @@ class _Examples:
     table: pa.Table
     """The columns of the result."""
     labels: list[str] | None
+    strata: Strata
     pools: Pools
     dropped: dict[str, int]
 
 
-def _sizes(member: Member) -> dict[str, int | None]:
-    sizes = {split: member.get(f"{split}_size") for split in SPLITS}
+def _sizes(member: Member) -> dict[str, Size]:
+    sizes: dict[str, Size] = {split: member.get(f"{split}_size") for split in SPLITS}
     for split, size in sizes.items():
-        if size is not None and size < 1:
+        if isinstance(size, int | float) and size <= 0:
             raise InputError(
                 f"{split}_size is {size}, which leaves {split} empty; the least is 1",
                 key=f"{split}_size",
@@ -114,17 +121,25 @@ def _sizes(member: Member) -> dict[str, int | None]:
 
 
 def _examples(task: Task) -> _Examples:
-    kind = LABELLINGS[task.kind.labels_words]
-    table, num_dropped = _usable(_joined(read(task)), kind)
+    kind = labelling_of(task.kind)
+    content = "image" if task.kind.has_images else "text"
+    table, num_dropped = _usable(_joined(read(task)), kind, content)
     hashes = kind.hashes(table)
     keep = _unseen(table["split"].to_numpy(), hashes)
     num_dropped["repeated"] = len(table) - int(keep.sum())
     table, hashes = table.filter(pa.array(keep)), hashes[keep]
     labels = kind.classes(table)
     table = kind.numbered(table, labels)
-    pools = make_pools(table["split"].to_numpy(), kind.strata(table, labels), hashes)
+    strata = kind.strata(table, labels)
+    pools = make_pools(table["split"].to_numpy(), strata, hashes)
     table = table.drop_columns("split").combine_chunks()
-    return _Examples(table=table, labels=labels, pools=pools, dropped=num_dropped)
+    return _Examples(
+        table=table,
+        labels=labels,
+        strata=Strata(rows=strata, names=labels if task.kind.has_classes else None),
+        pools=pools,
+        dropped=num_dropped,
+    )
 
 
 def _joined(splits: Mapping[str, pa.Table]) -> pa.Table:
@@ -136,20 +151,20 @@ def _joined(splits: Mapping[str, pa.Table]) -> pa.Table:
     return table.add_column(0, "row", pa.array(np.arange(len(table))))
 
 
-def _usable(table: pa.Table, kind: Labelling) -> tuple[pa.Table, dict[str, int]]:
-    """Drop rows without text or label; a split that loses all its rows is a fault."""
+def _usable(table: pa.Table, kind: Labelling, content: str) -> tuple[pa.Table, dict[str, int]]:
+    """Drop rows without `text` or `image`, or label; a split that loses all rows is a fault."""
     has_text, has_label = kind.usable(table)
     kept = table.filter(pc.and_(has_text, has_label))
     dropped = {
-        "without_text": len(table) - pc.sum(has_text, min_count=0).as_py(),
+        f"without_{content}": len(table) - pc.sum(has_text, min_count=0).as_py(),
         "without_label": pc.sum(pc.and_(has_text, pc.invert(has_label)), min_count=0).as_py(),
     }
     lost = set(table["split"].unique().to_pylist()) - set(kept["split"].unique().to_pylist())
     if lost or not len(kept):
         raise InputError(
-            f"no row of the split {', '.join(sorted(lost)) or 'all'} has both text and label "
-            f"({dropped['without_text']} without text, {dropped['without_label']} without "
-            "label); check the columns, or name another split under `splits`",
+            f"no row of the split {', '.join(sorted(lost)) or 'all'} has both {content} and label "
+            f"({dropped[f'without_{content}']} without {content}, {dropped['without_label']} "
+            "without label); check the columns, or name another split under `splits`",
             key="splits" if lost - {"all"} else "label",
         )
     return kept, dropped
@@ -168,11 +183,11 @@ def _unseen(splits: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     return keep
 
 
-def _result(task: Task, examples: _Examples, sizes: Mapping[str, int | None]) -> StageResult:
-    rows = _chosen(examples, sizes)
+def _result(task: Task, examples: _Examples, sizes: Mapping[str, Size]) -> StageResult:
+    rows = chosen_rows(examples.pools, examples.strata, sizes)
     tables = {split: examples.table.take(pa.array(rows[split])) for split in SPLITS}
     pool = examples.table.take(pa.array(examples.pools.train))
-    kind = LABELLINGS[task.kind.labels_words]
+    kind = labelling_of(task.kind)
     num_rows = {split: len(table) for split, table in tables.items()}
     value = {
         "kind": task.kind.value,
@@ -192,41 +207,3 @@ def _result(task: Task, examples: _Examples, sizes: Mapping[str, int | None]) ->
         ],
     }
     return StageResult(value=value, tables=tables)
-
-
-def _chosen(examples: _Examples, sizes: Mapping[str, int | None]) -> dict[str, np.ndarray]:
-    pools = examples.pools
-    test = _taken(pools.test, "test", sizes["test"], _held_out(examples, "test"))
-    if pools.validation is not None:
-        validation = _taken(pools.validation, "validation", sizes["validation"], "")
-        train = pools.train
-    else:
-        default = max(1, round(VALIDATION_FRACTION * len(pools.train)))
-        size = default if sizes["validation"] is None else sizes["validation"]
-        rest = pools.train[::-1][:-1]  # one row is left for training
-        validation = _taken(rest, "validation", size, "; they are taken out of training")
-        train = pools.train[: len(pools.train) - len(validation)]
-    after = f" beside {len(validation)} for validation and {len(pools.test)} kept for test"
-    return {
-        "train": _taken(train, "train", sizes["train"], after),
-        "validation": validation,
-        "test": test,
-    }
-
-
-def _held_out(examples: _Examples, split: str) -> str:
-    share = f"{TEST_FRACTION:.0%}"
-    whole = len(examples.pools.train) + len(examples.pools.test)
-    return f", as without an official {split} split {share} of {whole} rows are held out"
-
-
-def _taken(pool: np.ndarray, split: str, size: int | None, why: str) -> np.ndarray:
-    if not len(pool):
-        raise InputError(f"no row is left for {split}{why}", key=f"{split}_size")
-    if size is not None and size > len(pool):
-        raise InputError(
-            f"{split}_size is {size}, but there are {len(pool)} rows for {split}{why}",
-            key=f"{split}_size",
-            nearest=str(len(pool)),
-        )
-    return pool[:size]

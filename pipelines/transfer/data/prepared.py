@@ -9,10 +9,11 @@ from torch import Tensor
 
 from pipelines.contract import Artifact
 from pipelines.training.loop import Rows
+from pipelines.transfer.data.pixels import PixelBatches
 from pipelines.transfer.data.word_tokens import token_batches
 
 PREPARED = "prepared"
-"""The role of the artifact of `tokenize` among a stage's inputs."""
+"""The role of the artifact of `tokenize` or `preprocess` among a stage's inputs."""
 
 
 class Batches(Protocol):
@@ -37,4 +38,6 @@ class Batches(Protocol):
 
 def batches_of(prepared: Artifact, split: str, device: str) -> Batches:
     """Return the batches of a split."""
+    if "shape" in prepared.value:
+        return PixelBatches(prepared, split, device)
     return token_batches(prepared.table(split), prepared.value["pad_id"], device)

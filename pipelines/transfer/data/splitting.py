@@ -55,6 +55,22 @@ def stratified_order(strata: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     return order
 
 
+def first_of_each(order: np.ndarray, strata: np.ndarray, number: int) -> np.ndarray:
+    """Return the first rows of every stratum, as they stand in an order of rows.
+
+    Args:
+        order: Row indices, shape (ordered rows,).
+        strata: The class of each row as an integer, shape (rows,).
+        number: How many of each; of a stratum that has fewer, all.
+    """
+    taken = strata[order]
+    grouped = np.argsort(taken, kind="stable")
+    _, starts, counts = np.unique(taken[grouped], return_index=True, return_counts=True)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[grouped] = np.arange(len(order)) - np.repeat(starts, counts)
+    return order[rank < number]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pools:
     """The rows that each split may use, in order; each split takes from the front of its own."""

@@ -38,7 +38,7 @@ def tokenize(
         StageResult(
             value=value,
             tables={
-                split: _tokenized(tokenizer, examples.table(split), member["max_length"])
+                split: tokenized(tokenizer, examples.table(split), member["max_length"])
                 for split in SPLITS
             },
         )
@@ -46,7 +46,8 @@ def tokenize(
     ]
 
 
-def _tokenized(tokenizer: Any, table: pa.Table, max_length: int) -> pa.Table:
+def tokenized(tokenizer: Any, table: pa.Table, max_length: int) -> pa.Table:
+    """Return `row`, `label`, `input_ids` and what else the model takes, of rows with texts."""
     pairs = table["text_pair"].to_pylist() if "text_pair" in table.column_names else None
     encoded = tokenizer(
         table["text"].to_pylist(),

@@ -18,6 +18,9 @@ from pipelines.training.loop import Rows
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.truth import LOST, truth_of
 
+BYTE_LEVEL_SPACE = "Ġ"
+"""How byte-level tokenizers write a space."""
+
 
 def tokenize_words(
     context: Context,
@@ -34,7 +37,7 @@ def tokenize_words(
     Raises:
         InputError: The model's tokenizer cannot tell which word a token is of.
     """
-    tokenizer = _word_tokenizer(context, model_files(context, sources, inputs))
+    tokenizer = word_tokenizer(context, model_files(context, sources, inputs))
     examples = inputs["examples"]
     results = []
     for member in members:
@@ -55,7 +58,12 @@ def tokenize_words(
     return results
 
 
-def _word_tokenizer(context: Context, files: ModelFiles) -> Any:
+def word_tokenizer(context: Context, files: ModelFiles) -> Any:
+    """Return the tokenizer that takes sentences as lists of words; nobody may change it.
+
+    Raises:
+        InputError: It cannot tell which word a token is of.
+    """
     tokenizer = warm_tokenizer(context, files)
     if not tokenizer.is_fast:
         raise InputError(
@@ -72,6 +80,8 @@ def _word_tokenizer(context: Context, files: ModelFiles) -> Any:
 
 def _tokenized(tokenizer: Any, table: pa.Table, max_length: int) -> pa.Table:
     words = table["tokens"].to_pylist()
+    if _lacks_space(tokenizer):
+        words = [[f" {word}" for word in row] for row in words]
     encoded = tokenizer(
         words,
         is_split_into_words=True,
@@ -87,6 +97,16 @@ def _tokenized(tokenizer: Any, table: pa.Table, max_length: int) -> pa.Table:
     firsts = [first_tokens(encoded.word_ids(i), len(row)) for i, row in enumerate(words)]
     columns["first_tokens"] = pa.array(firsts, pa.list_(pa.int32()))
     return pa.table({"row": table["row"], "labels": table["labels"], **columns})
+
+
+def _lacks_space(tokenizer: Any) -> bool:
+    """Return whether it is byte-level, and takes a lone word for the end of another all the same.
+
+    Of the byte-level tokenizers those of no class of their own, as Llama's and ModernBERT's, have
+    no `add_prefix_space`.
+    """
+    alone, spaced = ("".join(tokenizer.tokenize(text)) for text in ("a", " a"))
+    return spaced.startswith(BYTE_LEVEL_SPACE) and not alone.startswith(BYTE_LEVEL_SPACE)
 
 
 def first_tokens(word_ids: Sequence[int | None], num_words: int) -> list[int]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 from torch import nn
 
-from pipelines.sources import Model
-from pipelines.sources.base import Origin
-from pipelines.transfer.export.exported_model import PooledTextClassifier
+from pipelines.transfer.export.ancestry import Base
+from pipelines.transfer.export.exported_model import BackboneWithHead
 
+ADAPTER_CONFIG = "adapter_config.json"
+"""Peft's name for it."""
 HEAD_CONFIG = "head_config.json"
 HEAD_WEIGHTS = "head.safetensors"
+BASE_FOLDER = "base"
+"""Where the base model lies inside an export, if nobody else has it."""
 
 
 def merge_adapters(backbone: nn.Module) -> None:
@@ -28,26 +32,35 @@ def merge_adapters(backbone: nn.Module) -> None:
                 setattr(parent, name, child.get_base_layer())
 
 
-def save_with_adapter(exported: PooledTextClassifier, base: Model, folder: Path) -> None:
-    """Save the adapter as peft does, and the head beside it; the base model stays where it is."""
-    backbone: Any = exported.backbone
-    config = backbone.peft_config["default"]
-    config.base_model_name_or_path = base_reference(base)
-    config.revision = base.source.digest if base.source.origin is Origin.HUB else None
-    config.task_type = "FEATURE_EXTRACTION"
+def save_with_adapter(model: Any, base: Base, files: Path, folder: Path) -> None:
+    """Save the adapter as peft does, and beside it the head if it is not the base model's own.
+
+    The base model stays where it is; one that stages made, or that was converted, nobody else
+    has: it is saved along.
+
+    Args:
+        model: What is exported, with the adapter in it.
+        base: What the adapter is for.
+        files: The base model in the hub's layout.
+        folder: Where to write.
+    """
+    headed = isinstance(model, BackboneWithHead)
+    adapted: Any = model.backbone if headed else model
+    config = adapted.peft_config["default"]
+    config.base_model_name_or_path = base.reference
+    config.revision = base.revision
+    config.task_type = "FEATURE_EXTRACTION" if headed else "CAUSAL_LM"
     config.inference_mode = True
     config.save_pretrained(folder)
+    if not base.can_be_had:
+        shutil.copytree(files, folder / BASE_FOLDER)
     weights = {
         f"base_model.model.{name.replace('.default.', '.')}": weight.detach().contiguous()
-        for name, weight in backbone.named_parameters()
+        for name, weight in adapted.named_parameters()
         if "lora_" in name
     }
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    save_file(dict(exported.head.state_dict()), folder / HEAD_WEIGHTS)
-    text = json.dumps(exported.config.to_dict(), indent=2, sort_keys=True)
-    (folder / HEAD_CONFIG).write_text(text + "\n", encoding="utf-8")
-
-
-def base_reference(base: Model) -> str:
-    """Return by which name others find the base model; a folder of this machine has none."""
-    return base.source.location if base.source.origin is Origin.HUB else base.name
+    if headed:
+        save_file(dict(model.head.state_dict()), folder / HEAD_WEIGHTS)
+        text = json.dumps(model.config.to_dict(), indent=2, sort_keys=True)
+        (folder / HEAD_CONFIG).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Pre-training small models from scratch: tokenizer, architecture, objective, corpus."""

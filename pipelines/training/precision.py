@@ -1,0 +1,17 @@
+"""Which arithmetic a forward pass has, where it is left to the machine."""
+
+from __future__ import annotations
+
+import torch
+
+
+def precision_on(device: str, wanted: str) -> torch.dtype:
+    """Return the precision on a device: `auto` is bf16 on an accelerator that has it, else fp32.
+
+    Args:
+        device: torch's name of it.
+        wanted: `auto`, `fp32` or `bf16`.
+    """
+    if wanted == "auto":
+        wanted = "bf16" if device != "cpu" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if wanted == "bf16" else torch.float32
