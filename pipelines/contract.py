@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -90,6 +90,27 @@ class DivergedError(PipelineError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """How nodes of one stage that differ in little are computed together, and what that costs."""
+
+    function: str
+    """`module:function` of a :class:`CohortFunction`, imported on the worker."""
+    fusable_params: frozenset[str]
+    """Params in which the members may differ."""
+    fusable_inputs: frozenset[str] = frozenset()
+    """Roles of inputs in which the members may differ, as long as these rest on the same models
+    and data."""
+    fidelity: Fidelity
+    """The label of what is computed with more than one member."""
+    shared: str
+    """What the members have in common, for people: `one pass of the frozen model`."""
+    fixed_cost: float
+    """What a cohort costs besides its members, in units of the cost of one node alone."""
+    member_cost: float
+    """What each member costs, in the same unit; estimates until timings are recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One kind of step, declared so that it can be planned without importing what it needs."""
 
@@ -101,10 +122,8 @@ class Stage:
     """`module:function` of a :class:`StageFunction`, imported on the worker."""
     typical_s: float
     """Seconds one node takes on a laptop core: the estimate until a timing is recorded."""
-    fusable_params: frozenset[str] = frozenset()
-    """Params in which the members of one call may differ."""
-    fidelity: Fidelity = Fidelity.EXACT
-    """The label of results computed with more than one member in a call."""
+    cohort: Cohort | None = None
+    """How nodes are computed together; None where each is computed alone."""
     checks_input: bool = False
     """Whether this stage finds faults in the user's data; such stages run before all others."""
     needs_accelerator: bool = True
@@ -151,6 +170,31 @@ class Node:
             }
         )
 
+    @cached_property
+    def cohort_digest(self) -> str:
+        """What all nodes have in common that may be computed together; empty where none may."""
+        cohort = self.stage.cohort
+        if cohort is None:
+            return ""
+        return digest_of(
+            {
+                "stage": self.stage.name,
+                "version": self.stage.version,
+                "params": {n: v for n, v in self.params.items() if n not in cohort.fusable_params},
+                "sources": {role: source.digest for role, source in self.sources.items()},
+                "inputs": {
+                    role: sorted(node.origins) if role in cohort.fusable_inputs else node.digest
+                    for role, node in self.inputs.items()
+                },
+            }
+        )
+
+    @cached_property
+    def origins(self) -> frozenset[str]:
+        """The digests of all models and data on which it rests."""
+        own = {source.digest for source in self.sources.values()}
+        return frozenset(own.union(*(node.origins for node in self.inputs.values())))
+
 
 KEPT = "kept"
 """The key of a result's value that lists its extras; missing where there are none."""
@@ -159,6 +203,21 @@ KEPT = "kept"
 def extras_of(value: Mapping[str, Json]) -> frozenset[str]:
     """Return the extras that an artifact of this value has."""
     return frozenset(value.get(KEPT, ()))
+
+
+FIDELITY = "fidelity"
+"""The key of a result's value that holds its label; missing where it is `exact`."""
+
+
+def fidelity_of(value: Mapping[str, Json]) -> Fidelity:
+    """Return the label of an artifact of this value."""
+    return Fidelity(value.get(FIDELITY, Fidelity.EXACT))
+
+
+def weakest(labels: Iterable[Fidelity]) -> Fidelity:
+    """Return the label of what rests on results of these labels."""
+    order = list(Fidelity)
+    return max(labels, key=order.index, default=Fidelity.EXACT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +303,33 @@ class StageFunction(Protocol):
         inputs: Mapping[str, Artifact],
         sources: Mapping[str, Any],
     ) -> Sequence[StageResult]:
+        """Compute the results of all members."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortMember:
+    """One node of a cohort: what its stage function would be given alone."""
+
+    params: Member
+    inputs: Mapping[str, Artifact]
+    sources: Mapping[str, Any]
+    keep: frozenset[str] = frozenset()
+    """The extras that are wanted of it."""
+
+
+Finished = Mapping[int, "StageResult | PipelineError"]
+"""Members that have ended, by position, each with its result or with why it has none."""
+
+
+class CohortFunction(Protocol):
+    """The code that computes the members of a cohort together.
+
+    It gives results as they come, so that what is finished is kept whatever happens to the rest.
+    Members that are given at once have cost the same. One that fails by itself, as by a loss that
+    is not finite, leaves the others untouched; those that are never given are computed alone.
+    """
+
+    def __call__(self, context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
         """Compute the results of all members."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,12 @@ def cost_keys(node: Node) -> tuple[str, ...]:
     sources = "+".join(sorted(_source_names(node)))
     params = {name: value for name, value in node.params.items() if name != "seed"}
     return (f"{stage}|{sources}|{digest_of(params)[:12]}", f"{stage}|{sources}", stage)
+
+
+def cohort_keys(keys: Iterable[str], num_members: int) -> tuple[str, ...]:
+    """Return the names under which a node's timing in a cohort is kept, by the cohort's size."""
+    size = 1 << (num_members.bit_length() - 1)  # the power of two below
+    return tuple(f"cohort of {size}|{key}" for key in keys)
 
 
 def _source_names(node: Node) -> set[str]:
@@ -48,9 +54,24 @@ class Timings:
             count = min(count, 99)  # so that a faster machine is believed before long
             self.means[key] = (count + 1, mean + (duration_s - mean) / (count + 1))
 
+    def observe_limit(self, keys: Sequence[str], num_members: int) -> None:
+        """Note that no more members of a cohort fit into memory at once."""
+        key = _limit_key(keys)
+        _, before = self.means.get(key, (0, float(num_members)))
+        self.means[key] = (1, min(before, float(num_members)))
+
+    def limit(self, keys: Sequence[str]) -> int | None:
+        """Return how many members of a cohort fit into memory, or None where all did."""
+        found = self.means.get(_limit_key(keys))
+        return None if found is None else int(found[1])
+
     def estimate_s(self, keys: Iterable[str]) -> float | None:
         """Return the mean under the first key that was seen, or None."""
         return next((self.means[key][1] for key in keys if key in self.means), None)
+
+
+def _limit_key(keys: Sequence[str]) -> str:
+    return f"limit|{keys[min(1, len(keys) - 1)]}"  # of the stage and its sources
 
 
 def makespan_s(durations_s: Iterable[float], num_slots: int) -> float:

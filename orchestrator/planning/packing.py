@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 from cluster.job import Resources
 from pipelines.contract import digest_of
 
 if TYPE_CHECKING:
+    from orchestrator.planning.cohorts import PlannedCohort
     from orchestrator.planning.plan import PlannedStage
 
 TARGET_JOB_S = 1.0
 """Cheap stages are packed into jobs of about this many seconds: long against the millisecond
 that handing over a job takes, short against a user's patience."""
+
+COHORT_JOB_S = 60.0
+"""A cohort's job ends after about so many seconds: people see results, a crash costs little."""
 
 JOBS_PER_SLOT = 4
 """So many jobs are left for each slot, if there is enough work, so that all end together."""
@@ -37,25 +42,51 @@ class PlannedJob:
 
 
 def pack(
-    stages: Sequence[PlannedStage], *, resources: Resources, num_slots: int
+    stages: Sequence[PlannedStage],
+    cohorts: Iterable[PlannedCohort] = (),
+    *,
+    resources: Resources,
+    num_slots: int,
 ) -> tuple[PlannedJob, ...]:
     """Pack stages that must all be computed, inputs first.
 
     A stage joins the job of its input where it is that stage's only use: nothing is gained by
     moving its data to another process. Chains that need the same inputs and resources are
-    then packed together up to :data:`TARGET_JOB_S`.
+    then packed together up to :data:`TARGET_JOB_S`. A cohort is split over the slots as far as
+    its members cost more than what they share.
     """
     without_gpu = replace(resources, num_gpus=0)
     chains = [
         _job(chain, resources if any(s.stage.needs_accelerator for s in chain) else without_gpu)
         for chain in _chains(stages)
     ]
+    cohort_of = {stage.digest: stage.cohort for stage in stages if stage.cohort}
     alike: dict[object, list[PlannedJob]] = defaultdict(list)
+    members: dict[str, list[PlannedJob]] = defaultdict(list)
     for chain in chains:
-        alike[(chain.needs, chain.resources, chain.checks_input)].append(chain)
+        if chain.stages[0] in cohort_of:
+            members[cohort_of[chain.stages[0]]].append(chain)
+        else:
+            alike[(chain.needs, chain.resources, chain.checks_input)].append(chain)
+    together = [
+        _join(part) for cohort in cohorts for part in _parts(members[cohort.id], cohort, num_slots)
+    ]
     enough_s = sum(chain.cost_s for chain in chains) / (JOBS_PER_SLOT * num_slots)
     target_s = min(TARGET_JOB_S, enough_s)
-    return tuple(_join(batch) for group in alike.values() for batch in _batches(group, target_s))
+    apart = [_join(batch) for group in alike.values() for batch in _batches(group, target_s)]
+    return (*apart, *together)
+
+
+def _parts(
+    chains: Sequence[PlannedJob], cohort: PlannedCohort, num_slots: int
+) -> list[Sequence[PlannedJob]]:
+    """Return a cohort's chains in as many parts as jobs are to be made of it."""
+    num_parts = min(num_slots, cohort.max_jobs, len(chains))
+    num_parts = max(num_parts, ceil(sum(chain.cost_s for chain in chains) / COHORT_JOB_S))
+    if cohort.limit is not None:
+        num_parts = max(num_parts, ceil(len(chains) / cohort.limit))
+    num_parts = min(num_parts, len(chains))
+    return [chains[start::num_parts] for start in range(num_parts)]
 
 
 def _chains(stages: Sequence[PlannedStage]) -> list[list[PlannedStage]]:
@@ -88,7 +119,11 @@ def _may_follow(chain: Sequence[PlannedStage], stage: PlannedStage) -> bool:
     """Return whether a stage can run in the chain's job without waiting for another one."""
     inside = {earlier.digest for earlier in chain}
     outside = {digest for earlier in chain for digest in earlier.inputs.values()} - inside
-    return not _is_check(chain[0]) and set(stage.inputs.values()) - inside <= outside
+    return (
+        not stage.cohort
+        and not _is_check(chain[0])
+        and set(stage.inputs.values()) - inside <= outside
+    )
 
 
 def _is_check(stage: PlannedStage) -> bool:
@@ -125,7 +160,11 @@ def _join(jobs: Sequence[PlannedJob]) -> PlannedJob:
         return jobs[0]
     digests = tuple(digest for job in jobs for digest in job.stages)
     return replace(
-        jobs[0], id=job_id(digests), stages=digests, cost_s=sum(job.cost_s for job in jobs)
+        jobs[0],
+        id=job_id(digests),
+        stages=digests,
+        needs=frozenset().union(*(job.needs for job in jobs)),
+        cost_s=sum(job.cost_s for job in jobs),
     )
 
 
@@ -137,6 +176,28 @@ def split(job: PlannedJob, unfinished: Mapping[str, PlannedStage]) -> list[Plann
         unfinished: Its stages that are not done, by digest, inputs first.
     """
     return [_job(chain, job.resources) for chain in _chains(list(unfinished.values()))]
+
+
+def without(
+    job: PlannedJob, failed: str, stages: Mapping[str, PlannedStage]
+) -> tuple[list[str], list[PlannedJob]]:
+    """Return what a job loses when a stage that it waits for has failed, and what is left of it.
+
+    Args:
+        job: The job.
+        failed: The digest of the stage.
+        stages: The plan's stages by digest.
+
+    Returns:
+        The digests of the stages that cannot be computed, and the jobs of all others.
+    """
+    lost = {failed}
+    for digest in job.stages:
+        if not lost.isdisjoint(stages[digest].inputs.values()):
+            lost.add(digest)
+    rest = [stages[digest] for digest in job.stages if digest not in lost]
+    chains = [_job(chain, job.resources) for chain in _chains(rest)]
+    return [digest for digest in job.stages if digest in lost], [_join(chains)] if chains else []
 
 
 def job_id(digests: Sequence[str]) -> str:

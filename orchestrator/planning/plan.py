@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.job import Failure, Resources
 from orchestrator.errors import Fault, InvalidSweepError
+from orchestrator.planning.cohorts import PlannedCohort, plan_cohorts, together
 from orchestrator.planning.cost import Timings, cost_keys, makespan_s
 from orchestrator.planning.grid import GridPoint
 from orchestrator.planning.packing import PlannedJob, pack
@@ -29,6 +30,8 @@ class PlannedStage:
     sources: Mapping[str, Pinned]
     inputs: Mapping[str, str]
     """The digests of earlier stages by role."""
+    cohort: str = ""
+    """What it has in common with those with which it is computed together; empty if alone."""
     num_trials: int
     """How many trials of this sweep need it."""
     cost_keys: tuple[str, ...]
@@ -61,6 +64,8 @@ class Plan:
     known: frozenset[str]
     """Digests that the store already has."""
     jobs: tuple[PlannedJob, ...]
+    cohorts: tuple[PlannedCohort, ...]
+    """Stages that are computed together."""
     estimate: Estimate | None
     """None until a timing of one of these stages is recorded."""
     skipped: Mapping[str, Failure] = field(default_factory=dict)
@@ -165,8 +170,13 @@ def make_plan(
         for digest, node in nodes.items()
     }
     needed = _needed(trials, stages, setting.known, setting.skipped)
+    cohorts: tuple[PlannedCohort, ...] = ()
+    if sweep.sharing == "on":
+        cohorts = plan_cohorts([stages[digest] for digest in needed], nodes, setting.timings)
+        stages = together(stages, cohorts)
     jobs = pack(
         [stages[digest] for digest in needed],
+        cohorts,
         resources=Resources(**sweep.resources.model_dump()),
         num_slots=num_slots(sweep, setting.capacity),
     )
@@ -176,6 +186,7 @@ def make_plan(
         stages=stages,
         known=setting.known,
         jobs=jobs,
+        cohorts=cohorts,
         estimate=_estimate(jobs, stages, num_slots(sweep, setting.capacity), setting.timings),
         skipped=setting.skipped,
     )
@@ -203,6 +214,7 @@ def planned_stage(node: Node, num_trials: int, timings: Timings) -> PlannedStage
         sources=node.sources,
         inputs={role: earlier.digest for role, earlier in node.inputs.items()},
         keep=node.keep,
+        cohort="",
         num_trials=num_trials,
         cost_keys=keys,
         cost_s=node.stage.typical_s if recorded_s is None else recorded_s,

@@ -127,6 +127,9 @@ class Sweep(_Part):
     """Test rows of each task: a count, or a fraction."""
     resources: TrialResources = Field(default_factory=TrialResources)
     """What one trial needs while it trains."""
+    sharing: Literal["on", "off"] = "on"
+    """Whether trials that have most of their work in common are computed together; `off` computes
+    every trial alone. Equal stages are computed once in either case."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """How many jobs run at once at most; by default as many as fit."""
     tracking: Annotated[

@@ -15,7 +15,8 @@ from typing import Any
 from cluster.backend import Backend
 from cluster.job import Cause, Failure, Job, JobEnded, State
 from cluster.store import Store
-from orchestrator.planning.packing import PlannedJob, split
+from orchestrator.planning.cost import cohort_keys
+from orchestrator.planning.packing import PlannedJob, split, without
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event, Journal
@@ -62,6 +63,8 @@ class Driver:
         """By trial id, without curves: what a finished trial costs the driver's memory."""
         self.stage_costs: list[tuple[tuple[str, ...], float]] = []
         """Cost keys and seconds of every stage that was computed."""
+        self.cohort_limits: list[tuple[tuple[str, ...], int]] = []
+        """Cost keys, and how many members of a cohort fit into memory."""
         self._finished = set(plan.known)
         self._shared: dict[str, StageOutcome] = {}
         self._own: dict[str, StageOutcome] = {}
@@ -168,7 +171,12 @@ class Driver:
         attempt = self._attempts[outcome.digest]
         self._note("stage_finished", job, (outcome.digest,), attempt=attempt, detail=detail)
         if not outcome.reused:
-            self.stage_costs.append((stage.cost_keys, outcome.duration_s))
+            keys = stage.cost_keys
+            if outcome.cohort_size > 1:
+                keys = cohort_keys(keys, outcome.cohort_size)
+            self.stage_costs.append((keys, outcome.duration_s))
+        if outcome.cohort_fits is not None:
+            self.cohort_limits.append((stage.cost_keys, outcome.cohort_fits))
         trial = self._trial_of.get(outcome.digest)
         if trial is not None:
             self._trial_ended(trial_result(trial, self._plan, self._outcomes(trial)))
@@ -178,13 +186,26 @@ class Driver:
         attempt = self._attempts[outcome.digest]
         self._note("stage_failed", job, (outcome.digest,), attempt=attempt, failure=failure)
         root = self._root_failure(outcome.digest, failure)
-        below = [digest for dropped in schedule.drop(outcome.digest) for digest in dropped.stages]
+        below = self._without(outcome.digest, schedule)
         self.progress.stages_failed.update(self._names(below))
         for digest in [outcome.digest, *below]:
             self._failures[digest] = root
             trial = self._trial_of.get(digest)
             if trial is not None and trial.id not in self.results:
                 self._trial_ended(_unfinished(trial, State.FAILED, root, outcome))
+
+    def _without(self, failed: str, schedule: Schedule) -> list[str]:
+        """Return all stages that cannot be computed now; what else is in their jobs goes on."""
+        below: list[str] = []
+        digests = [failed]
+        for digest in digests:  # grows while it is walked
+            for job in schedule.drop(digest):
+                lost, rest = without(job, digest, self._plan.stages)
+                below += lost
+                digests += lost
+                for other in rest:
+                    schedule.add(other)
+        return below
 
     def _root_failure(self, digest: str, failure: Failure) -> Failure:
         """Return the failure of an input where that is why a stage could not run."""

@@ -11,6 +11,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event
 from orchestrator.running.work import StageOutcome
+from pipelines.contract import fidelity_of, weakest
 
 
 def outcomes_in_store(store: Store, digests: Iterable[str]) -> dict[str, StageOutcome]:
@@ -43,6 +44,7 @@ def trial_result(trial: Trial, plan: Plan, outcomes: Mapping[str, StageOutcome])
         trial=trial,
         state=State.FAILED if failure else State.FINISHED,
         failure=failure,
+        fidelity=weakest(fidelity_of(o.value) for o in stages),
         metrics=metrics,
         curve=next((tuple(c) for o in reversed(stages) if (c := o.value.get("curve"))), ()),
         datasets=tuple(dataset for o in stages for dataset in o.value.get("datasets", ())),

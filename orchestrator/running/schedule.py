@@ -84,16 +84,12 @@ class Schedule:
                     self._push(job)
 
     def drop(self, failed: str) -> list[PlannedJob]:
-        """Forget and return the jobs that wait for a failed stage, and those that wait for them."""
-        dropped: list[PlannedJob] = []
-        digests = [failed]
-        for digest in digests:  # grows while it is walked
-            for job in self._waiting.pop(digest, ()):
-                if self._missing.pop(job.id, None) is None:
-                    continue  # another failed stage has dropped it already
-                dropped.append(job)
-                digests += job.stages
-        return dropped
+        """Forget and return the jobs that wait for a failed stage."""
+        return [
+            job
+            for job in self._waiting.pop(failed, ())
+            if self._missing.pop(job.id, None) is not None  # else it was dropped for another one
+        ]
 
     def _push(self, job: PlannedJob) -> None:
         del self._missing[job.id]

@@ -209,7 +209,7 @@ class _Session:
             self._tracker.close()
             raise
         finally:
-            self._workspace.save_timings(self._driver.stage_costs)
+            self._workspace.save_timings(self._driver.stage_costs, self._driver.cohort_limits)
         return self._finish(state)
 
     def _run_jobs(self) -> None:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,22 @@ from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
 from pipelines.contract import (
+    FIDELITY,
     KEPT,
     Checkpoint,
+    CohortFunction,
+    CohortMember,
     DivergedError,
+    Fidelity,
+    Finished,
     InputError,
     PipelineError,
     StageFunction,
+    StageResult,
     extras_of,
+    fidelity_of,
     load_object,
+    weakest,
 )
 
 MAX_CACHED_OBJECTS = 16
@@ -55,6 +63,10 @@ class StageOutcome:
     duration_s: float = 0.0
     reused: bool = False
     """Whether another process had finished it in the meantime."""
+    cohort_size: int = 1
+    """With how many members it was computed together, itself among them."""
+    cohort_fits: int | None = None
+    """How many members fit into memory, where a cohort turned out to be too large."""
     failure: Failure | None = None
 
 
@@ -105,7 +117,101 @@ class Worker:
                 StageOutcome(digest=stage.digest, state=State.FAILED, failure=failure)
                 for stage in payload
             ]
-        return [self._run_stage(stage, records) for stage in payload]
+        outcomes: dict[str, StageOutcome] = {}
+        for stage in payload:
+            if stage.digest in outcomes:
+                continue
+            members = [
+                other
+                for other in payload
+                if other.cohort and other.cohort == stage.cohort and other.digest not in outcomes
+                if other.digest not in records and records.keys() >= set(other.inputs.values())
+            ]
+            if len(members) > 1:
+                outcomes |= self._run_cohort(members, records)
+            if stage.digest not in outcomes:
+                outcomes[stage.digest] = self._run_stage(stage, records)
+        return [outcomes[stage.digest] for stage in payload]
+
+    def _run_cohort(
+        self, stages: Sequence[PlannedStage], records: dict[str, Record]
+    ) -> dict[str, StageOutcome]:
+        """Compute stages together; those without an outcome have to be computed alone."""
+        ended: dict[str, StageOutcome] = {}
+        log = io.StringIO()
+        began_at = time.time()
+        too_large = False
+        try:
+            with _captured(log), self._scratch():
+                for batch in self._cohort(stages, records):
+                    seconds = (time.time() - began_at) / len(batch)
+                    for index, result in batch.items():
+                        outcome = self._member_ended(stages[index], result, seconds, records)
+                        ended[outcome.digest] = replace(outcome, cohort_size=len(stages))
+                    began_at = time.time()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the members are tried alone
+            failure = failure_of(error)
+            too_large = failure.cause is Cause.OUT_OF_MEMORY
+            log.write(failure.traceback)
+        if log.tell():
+            for stage in stages:
+                self._keep_log(stage.digest, began_at, log.getvalue())
+        rest = [stage for stage in stages if stage.digest not in ended]
+        if too_large:
+            half = max(1, len(stages) // 2)
+            for part in (rest[:half], rest[half:]):
+                if len(part) > 1:
+                    again = self._run_cohort(part, records)
+                    ended |= {
+                        d: replace(o, cohort_fits=o.cohort_fits or half) for d, o in again.items()
+                    }
+        return ended
+
+    def _cohort(
+        self, stages: Sequence[PlannedStage], records: Mapping[str, Record]
+    ) -> Iterator[Finished]:
+        cohort = stages[0].stage.cohort
+        assert cohort is not None
+        function: CohortFunction = load_object(cohort.function)
+        self._context.checkpoint = lambda index: StoreCheckpoint(
+            self._store, stages[index].digest, 0, self._fresh_since
+        )
+        members = [
+            CohortMember(
+                params=stage.params,
+                inputs=self._inputs(stage, records),
+                sources=stage.sources,
+                keep=stage.keep,
+            )
+            for stage in stages
+        ]
+        yield from function(self._context, members)
+
+    def _member_ended(
+        self,
+        stage: PlannedStage,
+        result: StageResult | PipelineError,
+        duration_s: float,
+        records: dict[str, Record],
+    ) -> StageOutcome:
+        started_at = time.time() - duration_s
+        if isinstance(result, PipelineError):
+            failure = failure_of(result)
+            self._keep_log(stage.digest, started_at, failure.message)
+            return StageOutcome(
+                digest=stage.digest,
+                state=State.FAILED,
+                started_at=started_at,
+                duration_s=duration_s,
+                failure=failure,
+            )
+        assert stage.stage.cohort is not None
+        own = stage.stage.cohort.fidelity
+        record = self._record(stage, result, records, stage.keep, own)
+        record = replace(record, started_at=started_at, duration_s=duration_s)
+        records[stage.digest] = self._write(record, result)
+        StoreCheckpoint(self._store, stage.digest, 0).clear()
+        return _outcome(records[stage.digest])
 
     def _find(self, digests: Iterable[str]) -> dict[str, Record]:
         with _store_errors():
@@ -158,30 +264,54 @@ class Worker:
         self, stage: PlannedStage, records: Mapping[str, Record], started_at: float
     ) -> Record:
         function: StageFunction = load_object(stage.stage.function)
-        inputs: dict[str, StoredArtifact] = {
-            role: self._context.cached(
-                f"{digest}/{records[digest].attempt}",
-                partial(self._store.open, records[digest]),
-            )
-            for role, digest in stage.inputs.items()
-        }
+        inputs = self._inputs(stage, records)
         known = records.get(stage.digest)  # lacks an extra; those that it has stay
         keep = stage.keep | (extras_of(known.value) if known else frozenset())
         self._context.keep = keep
         checkpoint = StoreCheckpoint(self._store, stage.digest, 0, self._fresh_since)
         self._context.checkpoint = lambda _: checkpoint
         (result,) = function(self._context, [stage.params], inputs, stage.sources)
-        record = Record(
-            digest=stage.digest,
-            stage=stage.stage.name,
-            value={**result.value, KEPT: sorted(keep)} if keep else result.value,
-            started_at=started_at,
-            duration_s=time.time() - started_at,
-        )
-        with _store_errors():
-            written = self._store.write(record, result.tables, result.arrays)
-            checkpoint.clear()
+        record = self._record(stage, result, records, keep, Fidelity.EXACT)
+        record = replace(record, started_at=started_at, duration_s=time.time() - started_at)
+        written = self._write(record, result)
+        checkpoint.clear()
         return written
+
+    def _inputs(
+        self, stage: PlannedStage, records: Mapping[str, Record]
+    ) -> dict[str, StoredArtifact]:
+        return {
+            role: self._context.cached(
+                f"{digest}/{records[digest].attempt}",
+                partial(self._store.open, records[digest]),
+            )
+            for role, digest in stage.inputs.items()
+        }
+
+    def _record(
+        self,
+        stage: PlannedStage,
+        result: StageResult,
+        records: Mapping[str, Record],
+        keep: frozenset[str],
+        own: Fidelity,
+    ) -> Record:
+        value = dict(result.value)
+        value.pop(FIDELITY, None)  # of an input whose value was taken over
+        fidelity = weakest(
+            [own, *(fidelity_of(records[digest].value) for digest in stage.inputs.values())]
+        )
+        if keep:
+            value[KEPT] = sorted(keep)
+        if fidelity is not Fidelity.EXACT:
+            value[FIDELITY] = fidelity.value
+        return Record(
+            digest=stage.digest, stage=stage.stage.name, value=value, started_at=0, duration_s=0
+        )
+
+    def _write(self, record: Record, result: StageResult) -> Record:
+        with _store_errors():
+            return self._store.write(record, result.tables, result.arrays)
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[None]:

@@ -112,12 +112,23 @@ class Workspace:
         except (OSError, ValueError, TypeError, AttributeError):
             return Timings()
 
-    def save_timings(self, costs: Sequence[tuple[Sequence[str], float]]) -> None:
-        """Take the cost keys and seconds of newly computed stages into the store's timings."""
-        if costs:
+    def save_timings(
+        self,
+        costs: Sequence[tuple[Sequence[str], float]],
+        limits: Sequence[tuple[Sequence[str], int]] = (),
+    ) -> None:
+        """Take what newly computed stages have cost into the store's timings.
+
+        Args:
+            costs: Cost keys and seconds.
+            limits: Cost keys, and how many members of a cohort fitted into memory.
+        """
+        if costs or limits:
             timings = self.timings()
             for keys, duration_s in costs:
                 timings.observe(keys, duration_s)
+            for keys, num_members in limits:
+                timings.observe_limit(keys, num_members)
             self.store.write_bytes(_TIMINGS, json.dumps(timings.to_json()).encode())
 
     def save_copy(self) -> str:

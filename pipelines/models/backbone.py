@@ -139,8 +139,22 @@ def features_of(backbone: nn.Module, batch: Mapping[str, Tensor], pooling: str) 
     Returns:
         `(batch, width)`, or `(words, width)`.
     """
+    return pooled(last_hidden(backbone, batch), batch, pooling)
+
+
+def last_hidden(backbone: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the last layer, `(batch, length, width)`, or a map of an image's features."""
     inputs = {name: tensor for name, tensor in batch.items() if name != WORDS}
-    hidden: Tensor = backbone(**inputs).last_hidden_state  # (batch, length, width)
+    hidden: Tensor = backbone(**inputs).last_hidden_state
+    return hidden
+
+
+def pooled(hidden: Tensor, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
+    """Return one vector a text or image, or one a word, of the last layer of a batch.
+
+    Returns:
+        `(batch, width)`, or `(words, width)`.
+    """
     if WORDS in batch:
         return hidden.flatten(0, 1)[batch[WORDS]]
     if hidden.ndim == 4:

@@ -58,9 +58,17 @@ class TokenBatches:
         inputs["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(self._device)
         return inputs
 
-    def by_length(self, batch_size: int) -> Iterator[Rows]:
-        """Yield all rows in batches of like length, so that little is padded."""
-        order = np.argsort(self.lengths, kind="stable")
+    def keys(self) -> list[bytes]:
+        """Return for each row what the model sees of it: equal rows give equal features."""
+        return [
+            b"/".join(values[o[row] : o[row + 1]].tobytes() for values, o in self._columns.values())
+            for row in range(len(self))
+        ]
+
+    def by_length(self, batch_size: int, rows: Rows | None = None) -> Iterator[Rows]:
+        """Yield some rows, or all, in batches of like length, so that little is padded."""
+        rows = np.arange(len(self)) if rows is None else rows
+        order = rows[np.argsort(self.lengths[rows], kind="stable")]
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
 

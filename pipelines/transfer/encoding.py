@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.models.backbone import features_of, use_threads, warm_model
+from pipelines.contract import (
+    Artifact,
+    CohortMember,
+    Context,
+    Finished,
+    Member,
+    StageResult,
+)
+from pipelines.models.backbone import features_of, last_hidden, pooled, use_threads, warm_model
 from pipelines.models.files import model_files
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.prepared import PREPARED, Batches, batches_of
@@ -44,14 +51,64 @@ def encode(
     return results
 
 
+def encode_together(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
+    """Encode a task once for members that differ in their rows and their pooling.
+
+    A text or image that several members or splits have goes through the model once; all
+    poolings are taken of the same pass.
+    """
+    use_threads(context)
+    first = members[0]
+    backbone = warm_model(context, model_files(context, first.sources, first.inputs))
+    poolings = sorted({member.params["pooling"] for member in members})
+    prepared = {id(member.inputs[PREPARED]): member.inputs[PREPARED] for member in members}
+    batches = {
+        (key, split): batches_of(artifact, split, context.device)
+        for key, artifact in prepared.items()
+        for split in SPLITS
+    }
+    features = _of_distinct_rows(backbone, list(batches.values()), poolings)
+    for index, member in enumerate(members):
+        own = member.inputs[PREPARED]
+        arrays: dict[str, np.ndarray] = {}
+        for split in SPLITS:
+            keys = batches[id(own), split].keys()
+            pooling = poolings.index(member.params["pooling"])
+            arrays[f"{split}/features"] = np.concatenate([features[key][pooling] for key in keys])
+            arrays |= truth_of(own.table(split)).arrays(split)
+        yield {index: StageResult(value=dict(own.value), arrays=arrays)}
+
+
+@torch.inference_mode()
+def _of_distinct_rows(
+    backbone: nn.Module, batches: Sequence[Batches], poolings: Sequence[str]
+) -> dict[bytes, list[np.ndarray]]:
+    """Return by row what each pooling gives, `(outputs, width)`; each row is run once."""
+    features: dict[bytes, list[np.ndarray]] = {}
+    for part in sorted(batches, key=len, reverse=True):
+        keys = part.keys()
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in features}
+        for rows in part.by_length(BATCH_SIZE, np.array(sorted(first.values()), dtype=np.int64)):
+            batch = part.batch(rows)
+            hidden = last_hidden(backbone, batch)
+            ends = np.cumsum([len(part.places(rows[i : i + 1])) for i in range(len(rows))])[:-1]
+            pools = [
+                np.split(pooled(hidden, batch, pooling).float().cpu().numpy(), ends)
+                for pooling in poolings
+            ]
+            for place, row in enumerate(rows):
+                features[keys[row]] = [parts[place] for parts in pools]
+    return features
+
+
 @torch.inference_mode()
 def pooled_features(backbone: nn.Module, batches: Batches, pooling: str) -> np.ndarray:
     """Return the pooled last layer of every text or word, `(rows, width)`, single precision."""
     features: np.ndarray | None = None
     for rows in batches.by_length(BATCH_SIZE):
         batch = batches.batch(rows)
-        pooled = features_of(backbone, batch, pooling).float().cpu().numpy()
+        part = features_of(backbone, batch, pooling).float().cpu().numpy()
         if features is None:
-            features = np.empty((batches.num_outputs, pooled.shape[1]), dtype=np.float32)
-        features[batches.places(rows)] = pooled
+            features = np.empty((batches.num_outputs, part.shape[1]), dtype=np.float32)
+        features[batches.places(rows)] = part
     return features if features is not None else np.empty((0, 0), dtype=np.float32)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import torch
+from torch import nn
 
-from pipelines.contract import Artifact, Context, Member, StageResult
+from pipelines.contract import (
+    Artifact,
+    CohortMember,
+    Context,
+    Finished,
+    Member,
+    StageResult,
+)
 from pipelines.models.backbone import use_threads
-from pipelines.training.loop import Learner, predict, train
+from pipelines.training.heads import Head, train_heads
+from pipelines.training.loop import Learner, train
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.truth import kept_truth
 from pipelines.transfer.examples import (
@@ -29,32 +38,68 @@ def probe(
 ) -> list[StageResult]:
     """Train a linear head on frozen features."""
     use_threads(context)
-    source = inputs["features"]
-    truth = {split: kept_truth(source, split) for split in SPLITS}
-    labels = source.value["labels"]
-    scale = LabelScale(truth["train"].labels, is_regression=labels is None)
-    sets = {
-        split: FeatureExamples(
-            torch.tensor(source.array(f"{split}/features"), device=context.device),
-            scale.to_targets(part.targets, context.device),
-            part.spans(),
+    task = _Task(context, inputs["features"])
+    return [_alone(context, task, member) for member in members]
+
+
+def probe_together(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
+    """Train the heads of all members side by side; they share the features."""
+    use_threads(context)
+    task = _Task(context, members[0].inputs["features"])
+    heads = [
+        Head(
+            params=member.params,
+            linear=task.new_head(member.params),
+            train=task.sets["train"],
+            validation=task.sets["validation"],
         )
-        for split, part in truth.items()
+        for member in members
+    ]
+    train_heads(heads)
+    yield {
+        index: head.error or task.result(head.linear, head.curve, member.keep)
+        for index, (head, member) in enumerate(zip(heads, members, strict=True))
     }
-    results = []
-    for member in members:
-        width = sets["train"].features.shape[1]
-        head = new_head(width, num_outputs(labels), member["seed"]).to(context.device)
-        learner = Learner(forward=head, module=head, groups=[{"params": list(head.parameters())}])
-        curve = train(learner, sets["train"], sets["validation"], member)
-        outputs = {split: predict(learner, sets[split]) for split in SPLITS}
-        results.append(
-            StageResult(
-                value={"labels": labels, "curve": curve},
-                tables=score_tables(outputs, truth, scale, context.keep),
-                arrays={
-                    name: weight.numpy(force=True) for name, weight in head.state_dict().items()
-                },
+
+
+def _alone(context: Context, task: _Task, member: Member) -> StageResult:
+    head = task.new_head(member)
+    learner = Learner(forward=head, module=head, groups=[{"params": list(head.parameters())}])
+    curve = train(learner, task.sets["train"], task.sets["validation"], member)
+    return task.result(head, curve, context.keep)
+
+
+class _Task:
+    """The features and labels of a task, on the device."""
+
+    def __init__(self, context: Context, features: Artifact) -> None:
+        self._device = context.device
+        self._labels = features.value["labels"]
+        self._truth = {split: kept_truth(features, split) for split in SPLITS}
+        is_regression = self._labels is None
+        self._scale = LabelScale(self._truth["train"].labels, is_regression=is_regression)
+        self.sets = {
+            split: FeatureExamples(
+                torch.tensor(features.array(f"{split}/features"), device=context.device),
+                self._scale.to_targets(part.targets, context.device),
+                part.spans(),
             )
+            for split, part in self._truth.items()
+        }
+
+    def new_head(self, member: Member) -> nn.Linear:
+        """Return a head as the member's seed draws it."""
+        width = self.sets["train"].features.shape[1]
+        return new_head(width, num_outputs(self._labels), member["seed"]).to(self._device)
+
+    @torch.inference_mode()
+    def result(
+        self, head: nn.Linear, curve: Sequence[Mapping[str, Any]], keep: Set[str]
+    ) -> StageResult:
+        """Return what a trained head leaves behind."""
+        outputs = {split: head(rows.features) for split, rows in self.sets.items()}
+        return StageResult(
+            value={"labels": self._labels, "curve": curve},
+            tables=score_tables(outputs, self._truth, self._scale, keep),
+            arrays={name: weight.numpy(force=True) for name, weight in head.state_dict().items()},
         )
-    return results

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.contract import Stage
+from pipelines.contract import Cohort, Fidelity, Stage
+from pipelines.transfer.params import ProbeParams
 
 LOAD = Stage(
     name="transfer/load",
@@ -39,12 +40,29 @@ ENCODE = Stage(
     version=1,
     function="pipelines.transfer.encoding:encode",
     typical_s=15.0,
+    cohort=Cohort(
+        function="pipelines.transfer.encoding:encode_together",
+        fusable_params=frozenset({"pooling"}),
+        fusable_inputs=frozenset({"prepared"}),
+        fidelity=Fidelity.EQUAL,
+        shared="one pass of the frozen model",
+        fixed_cost=1.0,
+        member_cost=0.02,
+    ),
 )
 PROBE = Stage(
     name="transfer/probe",
     version=1,
     function="pipelines.transfer.probing:probe",
     typical_s=0.5,
+    cohort=Cohort(
+        function="pipelines.transfer.probing:probe_together",
+        fusable_params=frozenset({*ProbeParams.model_fields, "seed"}),
+        fidelity=Fidelity.EQUAL,
+        shared="the features, and the steps of all heads in batched tensors",
+        fixed_cost=0.1,
+        member_cost=0.05,
+    ),
 )
 FINETUNE = Stage(
     name="transfer/finetune",

@@ -7,6 +7,7 @@ batch at a time.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -203,8 +204,13 @@ class PixelBatches:
         pixels = torch.from_numpy(self._pixels[rows]).to(self._device)
         return {"pixel_values": (pixels * self._scale + self._shift).permute(0, 3, 1, 2)}
 
-    def by_length(self, batch_size: int) -> Iterator[Rows]:
-        """Yield all rows in batches; all images are of one size."""
+    def keys(self) -> list[bytes]:
+        """Return for each row what the model sees of it: equal rows give equal features."""
+        return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self._pixels]
+
+    def by_length(self, batch_size: int, rows: Rows | None = None) -> Iterator[Rows]:
+        """Yield some rows, or all, in batches; all images are of one size."""
+        rows = np.arange(len(self)) if rows is None else rows
         size = min(batch_size, CPU_BATCH_SIZE) if self._device == "cpu" else batch_size
-        for start in range(0, len(self), size):
-            yield np.arange(start, min(start + size, len(self)))
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]

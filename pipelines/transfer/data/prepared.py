@@ -32,8 +32,11 @@ class Batches(Protocol):
     def batch(self, rows: Rows) -> dict[str, Tensor]:
         """Return the model's inputs for some rows."""
 
-    def by_length(self, batch_size: int) -> Iterator[Rows]:
-        """Yield all rows in batches that are cheap to run."""
+    def keys(self) -> list[bytes]:
+        """Return for each row what the model sees of it: equal rows give equal features."""
+
+    def by_length(self, batch_size: int, rows: Rows | None = None) -> Iterator[Rows]:
+        """Yield some rows, or all, in batches that are cheap to run."""
 
 
 def batches_of(prepared: Artifact, split: str, device: str) -> Batches:

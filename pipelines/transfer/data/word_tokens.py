@@ -151,6 +151,13 @@ class WordBatches(TokenBatches):
         """Return the numbers of the words of some sentences."""
         return self._spans.places(rows)
 
+    def keys(self) -> list[bytes]:
+        """Return for each sentence what is seen of it: its tokens, and which stand for words."""
+        return [
+            key + b"/" + self._firsts[self.places(np.array([row]))].tobytes()
+            for row, key in enumerate(super().keys())
+        ]
+
     def batch(self, rows: Rows) -> dict[str, Tensor]:
         """Return the model's inputs, and where in `(batch * longest,)` the words begin."""
         inputs = super().batch(rows)
