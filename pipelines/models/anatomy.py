@@ -29,21 +29,10 @@ def layers_of(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def freeze_below(backbone: nn.Module, frozen_layers: float) -> None:
-    """Freeze the lowest layers and everything that comes before them, as the embeddings do.
-
-    Batch normalisation in what is frozen goes on with the statistics that it was trained with:
-    were they to follow the new data, frozen layers would change.
-    """
+    """Freeze the lowest layers and everything that comes before them, as the embeddings do."""
     name, layers = layers_of(backbone)
     for part in [*_below(backbone, name), *layers[: num_frozen(frozen_layers, len(layers))]]:
         part.requires_grad_(False)
-        for module in part.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.register_forward_pre_hook(_stay_in_eval)
-
-
-def _stay_in_eval(module: nn.Module, args: object) -> None:
-    module.eval()
 
 
 def _below(backbone: nn.Module, list_name: str) -> list[nn.Module]:

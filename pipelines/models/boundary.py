@@ -7,7 +7,7 @@ numbers, else a kept activation would not be what the whole model gives.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.models.anatomy import layers_of
+from pipelines.models.backbone import last_hidden
 from pipelines.training.loop import Rows
 
 MASK = "attention_mask"
+BOUNDARY = "boundary"
+"""In a batch: what goes into the first layer above the cut."""
 
 
 class Inputs(Protocol):
@@ -70,7 +73,7 @@ class _Reached(Exception):  # noqa: N818 - it ends a forward pass early, and is 
     pass
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: they are trained on
 def activations(
     backbone: nn.Module, inputs: Inputs, depths: Iterable[int], batch_size: int
 ) -> dict[int, Activations]:
@@ -101,7 +104,7 @@ def activations(
         for rows in inputs.by_length(batch_size):
             batch = inputs.batch(rows)
             with contextlib.suppress(_Reached):
-                backbone(**batch)
+                last_hidden(backbone, batch)
             is_ragged = MASK in batch
             lengths = batch[MASK].sum(1).tolist() if is_ragged else None
             for depth, hidden in seen.items():
@@ -114,20 +117,26 @@ def activations(
     return {depth: Activations(part, is_ragged=is_ragged) for depth, part in pieces.items()}
 
 
-def cut_below(backbone: nn.Module, depth: int) -> Callable[[Tensor, Mapping[str, Tensor]], Any]:
+def cut_below(backbone: nn.Module, depth: int) -> None:
     """Let a model begin above its lowest layers; these stay in it under their names, unused.
+
+    From then on it is called with one more keyword, :data:`BOUNDARY`: the activations that go
+    into its first layer. It returns what the whole model would.
 
     Args:
         backbone: The model; it is changed.
         depth: How many layers lie below the cut, less than there are.
-
-    Returns:
-        `(activations at the cut, batch)` -> what the whole model would return for the batch.
     """
     name, layers = layers_of(backbone)
     parent, _, last = name.rpartition(".")
     setattr(backbone.get_submodule(parent), last, _Above(layers, depth))
     given: list[Tensor] = []
+
+    def take(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given[:] = [kwargs[BOUNDARY]]
+        return args, {key: value for key, value in kwargs.items() if key != BOUNDARY}
 
     def replace(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -136,13 +145,8 @@ def cut_below(backbone: nn.Module, depth: int) -> Callable[[Tensor, Mapping[str,
             return (given[0], *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": given[0]}
 
+    backbone.register_forward_pre_hook(take, with_kwargs=True)
     layers[depth].register_forward_pre_hook(replace, with_kwargs=True)
-
-    def forward(hidden: Tensor, batch: Mapping[str, Tensor]) -> Any:
-        given[:] = [hidden]
-        return backbone(**batch)
-
-    return forward
 
 
 class _Above(nn.ModuleList):

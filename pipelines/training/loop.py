@@ -83,18 +83,16 @@ class Learner:
             return self.forward(batch).float()
 
     def begin_training(self) -> None:
-        """Switch to training, but for the running statistics of what is frozen.
+        """Switch to training what is trained; frozen parts stay as in evaluation.
 
-        A frozen layer stays as it is, bit for bit: so do the means and variances that batch
-        normalisation keeps beside its weights, and by which it then goes, as in evaluation.
+        A frozen part is a fixed function: it gives the same features for the same row each time,
+        without dropout, and the statistics that batch normalisation keeps do not move.
         """
         self.module.train()
         for part in self.module.modules():
             weights = list(part.parameters())
             if weights and not any(weight.requires_grad for weight in weights):
-                for norm in part.modules():
-                    if getattr(norm, "track_running_stats", False):
-                        norm.eval()
+                part.eval()
 
     def trainable(self) -> dict[str, Tensor]:
         """Return the weights that training changes, and all buffers, by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, cast
 
 import torch
@@ -22,7 +22,7 @@ from pipelines.seeding import stream_seed
 from pipelines.training.loop import Learner, predict, train
 from pipelines.training.precision import precision_on
 from pipelines.transfer.data.loading import SPLITS
-from pipelines.transfer.data.prepared import PREPARED, batches_of
+from pipelines.transfer.data.prepared import PREPARED, Batches, batches_of
 from pipelines.transfer.data.truth import truth_of
 from pipelines.transfer.distilling import taught
 from pipelines.transfer.examples import (
@@ -54,30 +54,47 @@ def trainings(
     """Yield what each member has trained, and its result."""
     use_threads(context)
     files = model_files(context, sources, inputs)
-    prepared = inputs[PREPARED]
-    truth = {split: truth_of(prepared.table(split)) for split in SPLITS}
-    labels = prepared.value["labels"]
-    scale = LabelScale(truth["train"].labels, is_regression=labels is None)
-    sets = {
-        split: PreparedExamples(
-            batches_of(prepared, split, context.device),
-            scale.to_targets(part.targets, context.device),
-        )
-        for split, part in truth.items()
-    }
+    task = PreparedTask(context, inputs[PREPARED])
     for index, member in enumerate(members):
-        learner = new_learner(context, files, member, num_outputs(labels))
-        checkpoint = context.checkpoint(index)
-        train_set = taught(sets["train"], truth["train"], scale, inputs, member)
-        curve = train(learner, train_set, sets["validation"], member, checkpoint)
-        splits = SPLITS if TRAIN_SCORES in context.keep else SPLITS[1:]
-        outputs = {split: predict(learner, sets[split]) for split in splits}
-        yield (
-            learner,
-            StageResult(
-                value={"labels": labels, "curve": curve, **weight_counts(learner.module)},
-                tables=score_tables(outputs, truth, scale, context.keep),
-            ),
+        learner = new_learner(context, files, member, num_outputs(task.labels))
+        train_set = taught(task.sets["train"], task.truth["train"], task.scale, inputs, member)
+        validation_set = task.sets["validation"]
+        curve = train(learner, train_set, validation_set, member, context.checkpoint(index))
+        yield learner, task.result(learner, curve, context.keep)
+
+
+class PreparedTask:
+    """A task as a model takes it: rows, labels, and what is made of outputs."""
+
+    def __init__(self, context: Context, prepared: Artifact) -> None:
+        self.truth = {split: truth_of(prepared.table(split)) for split in SPLITS}
+        self.labels = prepared.value["labels"]
+        is_regression = self.labels is None
+        self.scale = LabelScale(self.truth["train"].labels, is_regression=is_regression)
+        self.batches = {split: batches_of(prepared, split, context.device) for split in SPLITS}
+        self._targets = {
+            split: self.scale.to_targets(part.targets, context.device)
+            for split, part in self.truth.items()
+        }
+        self.sets = self.sets_of(self.batches)
+
+    def sets_of(self, batches: Mapping[str, Batches]) -> dict[str, PreparedExamples]:
+        """Return the labelled rows of each split, given as these batches."""
+        return {s: PreparedExamples(batches[s], self._targets[s]) for s in SPLITS}
+
+    def result(
+        self,
+        learner: Learner,
+        curve: Sequence[Mapping[str, Any]],
+        keep: Set[str],
+        sets: Mapping[str, PreparedExamples] | None = None,
+    ) -> StageResult:
+        """Return what a training leaves behind."""
+        splits = SPLITS if TRAIN_SCORES in keep else SPLITS[1:]
+        outputs = {split: predict(learner, (sets or self.sets)[split]) for split in splits}
+        return StageResult(
+            value={"labels": self.labels, "curve": curve, **weight_counts(learner.module)},
+            tables=score_tables(outputs, self.truth, self.scale, keep),
         )
 
 

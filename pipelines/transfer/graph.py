@@ -29,6 +29,7 @@ from pipelines.transfer.stages import (
     ENCODE,
     EVALUATE,
     FINETUNE,
+    FINETUNE_PARTLY,
     INSPECT,
     LOAD,
     PREPROCESS,
@@ -121,7 +122,7 @@ class TransferPipeline:
         if params.pop(TEACHER, None) is not None:
             teacher[TEACHER] = teacher_node(trial, loaded, self._trained)
         return Node(
-            stage=FINETUNE,
+            stage=FINETUNE_PARTLY if params["method"] == "partial" else FINETUNE,
             params={**params, "seed": trial.seed},
             sources=model.sources,
             inputs={"prepared": prepared, **model.inputs, **teacher},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipelines.contract import Cohort, Fidelity, Stage
-from pipelines.transfer.params import ProbeParams
+from pipelines.transfer.params import PartialParams, ProbeParams
 
 LOAD = Stage(
     name="transfer/load",
@@ -66,10 +68,22 @@ PROBE = Stage(
 )
 FINETUNE = Stage(
     name="transfer/finetune",
-    version=2,
+    version=3,
     function="pipelines.transfer.finetuning:finetune",
     typical_s=60.0,
 )
+FINETUNE_PARTLY = replace(
+    FINETUNE,
+    cohort=Cohort(
+        function="pipelines.transfer.partial_cohort:finetune_together",
+        fusable_params=frozenset({*PartialParams.model_fields, "seed"}),
+        fidelity=Fidelity.EQUAL,
+        shared="one pass of the frozen layers",
+        fixed_cost=0.2,
+        member_cost=0.6,
+    ),
+)
+"""The same for trials of the method `partial`, which may share what they leave frozen."""
 LANGUAGE_MODELING = Stage(
     name="transfer/language-modeling",
     version=1,

@@ -47,8 +47,9 @@ def test_every_architecture_can_be_cut(name, tmp_path):
         kept = activations(model, inputs, [0, 1], batch_size=2)
         for depth in (1, 0):
             names = list(dict(model.named_parameters()))
-            upper = cut_below(AutoModel.from_pretrained(tmp_path).float().eval(), depth)
-            cut = upper(kept[depth].batch(rows), batch).last_hidden_state
+            upper = AutoModel.from_pretrained(tmp_path).float().eval()
+            cut_below(upper, depth)
+            cut = upper(boundary=kept[depth].batch(rows), **batch).last_hidden_state
             seen = slice(None) if mask is None else mask == 1
             torch.testing.assert_close(cut[seen], whole[seen], rtol=1e-5, atol=1e-5)
-            assert names == list(dict(model.named_parameters()))
+            assert names == list(dict(upper.named_parameters()))

@@ -1,0 +1,81 @@
+"""Trials that freeze the same layers share one pass, and come to what each comes to alone."""
+
+import numpy as np
+import pytest
+
+from pipelines.contract import CohortMember, DivergedError
+from pipelines.transfer.finetuning import finetune
+from pipelines.transfer.partial_cohort import finetune_together
+from tests.pipelines.test_finetuning import context, files, member, model, tokens
+
+__all__ = ["context", "files", "model", "tokens"]  # fixtures
+
+MIXED = (
+    {},
+    {"frozen_layers": 3, "learning_rate": 1e-3},
+    {"frozen_layers": 1, "schedule": "cosine", "batch_size": 5},
+    {"frozen_layers": 0.5, "head_learning_rate": 0.1, "epochs": 3, "patience": 1},
+    {"frozen_layers": 0, "pooling": "cls", "weight_decay": 0.3},
+    {"gradient_accumulation_steps": 2, "max_grad_norm": 0.1},
+    {"frozen_layers": 4},
+)
+
+
+def mixed(count):
+    return [
+        {**member("partial", **MIXED[n % len(MIXED)]), "seed": n // len(MIXED)}
+        for n in range(count)
+    ]
+
+
+def together(context, model, tokens, params):
+    members = [
+        CohortMember(params=each, inputs={"prepared": tokens}, sources={"model": model})
+        for each in params
+    ]
+    ended = {}
+    for batch in finetune_together(context, members):
+        ended |= batch
+    return ended
+
+
+def alone(context, model, tokens, params):
+    (result,) = finetune(context, [params], {"prepared": tokens}, {"model": model})
+    return result
+
+
+def assert_equal(one, other):
+    ours, theirs = (np.stack(r.tables["predictions"]["scores"].to_pylist()) for r in (one, other))
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    assert len(one.value["curve"]) == len(other.value["curve"])
+    for point, twin in zip(one.value["curve"], other.value["curve"], strict=True):
+        assert point == pytest.approx(twin, abs=2e-4)
+    assert one.value["num_trained_weights"] == other.value["num_trained_weights"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 32])
+def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(context, model, tokens, count):
+    params = mixed(count)
+    ended = together(context, model, tokens, params)
+    uncut = {n for n, each in enumerate(params) if each["frozen_layers"] == 4}
+    assert set(ended) == set(range(count)) - uncut  # of which nothing is left above the cut
+    for number, result in ended.items():
+        if number % 4 < 2 or number < 8:
+            assert_equal(result, alone(context, model, tokens, params[number]))
+
+
+def test_the_order_of_the_members_and_their_company_change_nothing(context, model, tokens):
+    params = mixed(6)
+    whole = together(context, model, tokens, params)
+    part = together(context, model, tokens, [params[n] for n in (4, 1, 3)])
+    for place, number in enumerate((4, 1, 3)):
+        assert_equal(part[place], whole[number])
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(context, model, tokens):
+    params = mixed(4)
+    params[1] = {**params[1], "learning_rate": 1e30, "max_grad_norm": 0.0}
+    ended = together(context, model, tokens, params)
+    assert isinstance(ended[1], DivergedError)
+    for number in (0, 2, 3):
+        assert_equal(ended[number], alone(context, model, tokens, params[number]))
