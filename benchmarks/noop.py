@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.contract import Artifact, Context, Member, Node, Stage, StageResult, TrialSettings
+from pipelines.contract import Artifact, Context, Member, Node, Stage, StageResult
+from pipelines.pipeline import TrialSettings
 
 NOOP = Stage(name="noop/work", version=1, function="benchmarks.noop:work", typical_s=0.002)
 

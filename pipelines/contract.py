@@ -13,17 +13,17 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipelines.labels import Fidelity
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-    from pydantic import BaseModel
 
 Json = Any
 """A value that `json` can write: None, bool, int, float, str, and lists and dicts of these."""
@@ -47,19 +47,6 @@ def load_object(name: str) -> Any:
     if not separator:
         raise ValueError(f"{name!r} is not of the form 'package.module:attribute'")
     return getattr(importlib.import_module(module), attribute)
-
-
-class Fidelity(StrEnum):
-    """How a result relates to the one that the trial would give alone, strongest first."""
-
-    EXACT = "exact"
-    """Bitwise the same."""
-    EQUAL = "equal"
-    """The same mathematics in another order of floating-point sums."""
-    STATISTICAL = "statistical"
-    """The same distribution from another random stream."""
-    ADAPTIVE = "adaptive"
-    """Evidence was cut short, as by early stopping."""
 
 
 class PipelineError(Exception):
@@ -94,7 +81,7 @@ class Cohort:
     """How nodes of one stage that differ in little are computed together, and what that costs."""
 
     function: str
-    """`module:function` of a :class:`CohortFunction`, imported on the worker."""
+    """`module:function` of a :class:`~pipelines.cohorts.CohortFunction`, imported on the worker."""
     fusable_params: frozenset[str]
     """Params in which the members may differ."""
     fusable_inputs: frozenset[str] = frozenset()
@@ -122,6 +109,8 @@ class Stage:
     """`module:function` of a :class:`StageFunction`, imported on the worker."""
     typical_s: float
     """Seconds one node takes on a laptop core: the estimate until a timing is recorded."""
+    scales: bool = False
+    """Whether one node is about as many times faster as it has cores; it may then use idle ones."""
     cohort: Cohort | None = None
     """How nodes are computed together; None where each is computed alone."""
     checks_input: bool = False
@@ -196,30 +185,6 @@ class Node:
         return frozenset(own.union(*(node.origins for node in self.inputs.values())))
 
 
-KEPT = "kept"
-"""The key of a result's value that lists its extras; missing where there are none."""
-
-
-def extras_of(value: Mapping[str, Json]) -> frozenset[str]:
-    """Return the extras that an artifact of this value has."""
-    return frozenset(value.get(KEPT, ()))
-
-
-FIDELITY = "fidelity"
-"""The key of a result's value that holds its label; missing where it is `exact`."""
-
-
-def fidelity_of(value: Mapping[str, Json]) -> Fidelity:
-    """Return the label of an artifact of this value."""
-    return Fidelity(value.get(FIDELITY, Fidelity.EXACT))
-
-
-def weakest(labels: Iterable[Fidelity]) -> Fidelity:
-    """Return the label of what rests on results of these labels."""
-    order = list(Fidelity)
-    return max(labels, key=order.index, default=Fidelity.EXACT)
-
-
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
     """What one member leaves behind; the worker writes it into the store.
@@ -227,7 +192,8 @@ class StageResult:
     Three keys of `value` have a meaning beyond the pipeline: `metrics` (final numbers by name,
     as `test/accuracy`), `curve` (a list of points `{"step": int, name: number, ...}`) and
     `datasets` (a list of `{"name", "digest", "split", "num_rows", "source"}`). The worker adds
-    the names of the extras that it asked for, under :data:`KEPT`.
+    the names of the extras that it asked for, and the label of its fidelity; see
+    :mod:`pipelines.labels`.
     """
 
     value: Mapping[str, Json] = field(default_factory=dict)
@@ -304,82 +270,3 @@ class StageFunction(Protocol):
         sources: Mapping[str, Any],
     ) -> Sequence[StageResult]:
         """Compute the results of all members."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CohortMember:
-    """One node of a cohort: what its stage function would be given alone."""
-
-    params: Member
-    inputs: Mapping[str, Artifact]
-    sources: Mapping[str, Any]
-    keep: frozenset[str] = frozenset()
-    """The extras that are wanted of it."""
-
-
-Finished = Mapping[int, "StageResult | PipelineError"]
-"""Members that have ended, by position, each with its result or with why it has none."""
-
-
-class CohortFunction(Protocol):
-    """The code that computes the members of a cohort together.
-
-    It gives results as they come, so that what is finished is kept whatever happens to the rest.
-    Members that are given at once have cost the same. One that fails by itself, as by a loss that
-    is not finite, leaves the others untouched; those that are never given are computed alone.
-    """
-
-    def __call__(self, context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
-        """Compute the results of all members."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialSettings:
-    """One trial as its pipeline sees it: everything resolved, nothing left to look up."""
-
-    model: Any
-    """A pinned model of `pipelines.sources`, or None where the pipeline takes no model."""
-    task: Any
-    """A pinned task of `pipelines.sources`, or None where the pipeline takes no task."""
-    params: BaseModel
-    """A point of the space, validated by the pipeline's own schema."""
-    seed: int
-    folder: Path = Path()
-    """Where relative paths of the sweep file begin; it enters no identity."""
-    models: Mapping[str, Any] = field(default_factory=dict)
-    """The models of the sweep by name, for params that name another one; they enter no identity
-    by themselves."""
-
-
-class Pipeline(Protocol):
-    """A named way to turn a trial into a graph of stages."""
-
-    name: str
-    takes_models: bool
-    """Whether the sweep must name `models`."""
-    takes_tasks: bool
-    """Whether the sweep must name `tasks`."""
-
-    def params_schema(self, method: str | None) -> type[BaseModel]:
-        """Return the schema of params for a method.
-
-        Raises:
-            InputError: There is no such method, or one must be named.
-        """
-
-    def methods(self) -> Mapping[str, type[BaseModel]]:
-        """Return the schema of params by method; one entry with an empty name if it has none."""
-
-    def graph(self, trial: TrialSettings) -> Node:
-        """Return the last node of the trial's graph; its value holds the trial's `metrics`.
-
-        Raises:
-            InputError: The method does not apply to this model or task.
-        """
-
-    def metrics(self, task: Any) -> Mapping[str, str]:
-        """Return the metrics that a trial on this task gives, each with `max` or `min`.
-
-        The first is the default where the task names none of its own. An empty mapping says that
-        any name may come; the sweep must then name its metric and mode.
-        """

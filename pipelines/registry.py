@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from pipelines.contract import InputError, Pipeline, load_object
+from pipelines.contract import InputError, load_object
+from pipelines.pipeline import Pipeline
 
 PIPELINES = {
     "command": "pipelines.command.graph:COMMAND",

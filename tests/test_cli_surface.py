@@ -33,6 +33,7 @@ SURFACE = {
         "TRIAL",
     ],
     "report": ["--help", "--json", "--store", "-h", "SWEEP"],
+    "verify": ["--help", "--json", "--sample", "--seed", "--store", "-h", "SWEEP"],
     "ui": ["--help", "--port", "--store", "--tracking-uri", "-h", "SWEEP"],
     "catalog": ["--help", "--json", "-h"],
     "schema": ["--help", "-h"],

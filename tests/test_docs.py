@@ -11,6 +11,7 @@ import pytest
 
 from cluster.job import State
 from orchestrator import Sweep, plan
+from orchestrator.comparing.fidelity import EQUAL, Differences
 from orchestrator.comparing.report import Report
 from orchestrator.planning.grid import parse
 from orchestrator.planning.schema import sweep_schema
@@ -21,12 +22,15 @@ from orchestrator.running.checkup import Finding
 from orchestrator.running.status import FailedTrial, RunningJob, SweepStatus
 from orchestrator.running.summary import plan_json
 from orchestrator.running.trial_logs import StageLog
+from orchestrator.running.verify import TrialCheck, Verification
 from pipelines.command.params import CommandParams
+from pipelines.labels import Fidelity
 from pipelines.pretrain.params import PretrainParams
 from pipelines.sources.entries import MadeModelsEntry, ModelEntry, TaskEntry
 from pipelines.transfer.params import METHODS
 from tests.cli import ROOT, fanflare
 from tests.test_cli_surface import surface
+from tests.toy_cohorts import sweep_of
 
 __all__ = ["fanflare"]  # the fixture
 
@@ -215,7 +219,7 @@ def _result(task, method, value, **changes):
 
 
 def test_the_keys_of_plan(toy, tmp_path):
-    toy_plan = plan(toy.sweep({"value": [1, 2]}))
+    toy_plan = plan(sweep_of(toy, {"value": [1, 2]}))
     assert toy_plan.estimate is None
     content = plan_json(toy_plan)
     content["estimate"] = {"compute_s": 1.0, "wall_s": 1.0, "share_recorded": 1.0}
@@ -229,7 +233,9 @@ def test_the_keys_of_run_and_report():
 
 
 def test_the_keys_of_status():
-    trials = [{"id": "", "model": "", "task": "", "method": "", "seed": 0, "state": ""}]
+    trials = [
+        {"id": "", "model": "", "task": "", "method": "", "seed": 0, "state": "", "fidelity": None}
+    ]
     status = SweepStatus(
         sweep="x",
         state=State.RUNNING,
@@ -239,6 +245,18 @@ def test_the_keys_of_status():
         trials=trials,
     )
     check_json("`fanflare status SWEEP --json`", status.to_json())
+
+
+def test_the_keys_of_verify():
+    check = TrialCheck(
+        trial=_result("a", "probe", 0.1).trial,
+        config="",
+        label=Fidelity.EQUAL,
+        bound=EQUAL,
+        differences=Differences(metrics=0.0),
+    )
+    found = Verification(sweep="x", num_finished=1, num_skipped=0, checks=[check])
+    check_json("`fanflare verify SWEEP --json`", found.to_json())
 
 
 def test_the_keys_of_catalog(fanflare):

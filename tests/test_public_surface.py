@@ -23,7 +23,7 @@ tasks.metric tasks.splits tasks.digest tasks.positive
 seeds space metric metric.name metric.mode
 train_size validation_size test_size
 resources resources.num_cpus resources.num_gpus resources.memory_gib
-max_concurrent tracking tracking.uri store
+sharing max_concurrent tracking tracking.uri store
 """
 
 EXPORTS = """

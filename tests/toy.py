@@ -19,14 +19,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.contract import (
-    DivergedError,
-    InputError,
-    Node,
-    Stage,
-    StageResult,
-    TrialSettings,
-)
+from pipelines.contract import DivergedError, InputError, Node, Stage, StageResult
+from pipelines.pipeline import TrialSettings
 
 PREPARE = Stage(
     name="toy/prepare",
@@ -114,33 +108,34 @@ CHECKED = ToyPipeline(checked=True)
 def prepare(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageResult]:
     """The stage that trials of one group share."""
     (params,) = members
-    _note("prepare", params)
-    _fail(params, f"prepare-{params['tag']}-{params['group']}")
+    note("prepare", params)
+    fail(params, f"prepare-{params['tag']}-{params['group']}")
     return [StageResult(value={"group": params["group"]})]
 
 
 def work(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageResult]:
     """The stage of one trial: sleep, fail as asked, or give a score."""
     (params,) = members
-    _note("work", params)
+    note("work", params)
     sys.stdout.write(f"working on {params['value']:g}, seed {params['seed']}\n")
     deadline = time.monotonic() + params["sleep_s"]
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.05))
-    _fail(params, f"work-{params['tag']}-{params['value']}-{params['seed']}")
+    fail(params, f"work-{params['tag']}-{params['value']}-{params['seed']}")
     score = inputs["prepared"].value["group"] + params["value"] + params["seed"] / 100
     return [StageResult(value={"score": score, "curve": [{"step": 1, "loss": -score}]})]
 
 
 def evaluate(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageResult]:
     """The last stage: the metrics of the trial."""
-    _note("evaluate", members[0])
+    note("evaluate", members[0])
     score = inputs["worked"].value["score"]
     metrics = {"validation/score": score, "test/score": score + 1, "validation/loss": -score}
     return [StageResult(value={"metrics": metrics})]
 
 
-def _fail(params: Mapping[str, Any], name: str) -> None:
+def fail(params: Mapping[str, Any], name: str) -> None:
+    """Fail as the params ask, as often as they ask."""
     fault = params.get("fail", "")
     if fault and _count(name) <= params["fail_times"]:
         _FAULTS[fault]()
@@ -176,7 +171,8 @@ def _count(name: str) -> int:
         return file.tell()
 
 
-def _note(stage: str, params: Mapping[str, Any]) -> None:
+def note(stage: str, params: Mapping[str, Any]) -> None:
+    """Leave a trace of an execution."""
     folder().mkdir(parents=True, exist_ok=True)
     line = f"{stage} {params.get('value', '')} {params.get('seed', '')} {os.getpid()}\n"
     with (folder() / f"{params['tag']}.log").open("ab", buffering=0) as file:

@@ -9,7 +9,19 @@ from pathlib import Path
 import typer
 
 from cluster.artifact import StoreError
-from orchestrator.cli import catalog, doctor, export, logs, plan, report, run, schema, status, ui
+from orchestrator.cli import (
+    catalog,
+    doctor,
+    export,
+    logs,
+    plan,
+    report,
+    run,
+    schema,
+    status,
+    ui,
+    verify,
+)
 from orchestrator.cli.console import stderr
 from orchestrator.errors import FanflareError
 
@@ -23,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (plan, run, status, logs, report, export, ui, catalog, schema, doctor):
+for verb in (plan, run, status, logs, report, verify, export, ui, catalog, schema, doctor):
     app.command(verb.NAME)(getattr(verb, verb.NAME))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cli.console import (
@@ -15,10 +17,13 @@ from orchestrator.cli.console import (
     stdout,
 )
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sharing import SharedGroup, shared_groups
 from orchestrator.running.session import plan as make_plan
 from orchestrator.running.summary import plan_json
 
 NAME = "plan"
+MAX_GROUPS = 12
+"""Groups that are shown one by one; `--json` has them all."""
 
 
 def plan(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = False) -> None:
@@ -56,6 +61,7 @@ def _show(plan: Plan) -> None:
         f"{plan.num_unmerged_stages} stages merge into {len(plan.stages)}; "
         f"{num_to_run} to run in {_count(len(plan.jobs), 'job')}"
     )
+    _show_sharing(plan, console)
     if plan.estimate is None:
         console.print("No estimate yet: this store has no timings.")
     else:
@@ -79,6 +85,68 @@ def _stage_table(plan: Plan) -> Table:
         counts = (unmerged[name], merged[name], known[name], to_run[name])
         table.add_row(name, *map(str, counts))
     return table
+
+
+def _show_sharing(plan: Plan, console: Console) -> None:
+    groups = shared_groups(plan)
+    if plan.sweep.sharing == "off":
+        console.print("Nothing is computed together: `sharing: off`.")
+    if not groups:
+        return
+    console.print()
+    console.print(_sharing_table(groups[:MAX_GROUPS]))
+    if rest := groups[MAX_GROUPS:]:
+        num_saved = sum(group.num_saved for group in rest)
+        console.print(f"and {_count(len(rest), 'group')} more, {_count(num_saved, 'run')} saved")
+    for name, shared in dict.fromkeys((_what(g), g.cohort.sharing.shared) for g in groups):
+        console.print(f"{name} shares {shared}")
+    for group in groups:
+        if group.cohort.limit is not None:
+            whose = " of ".join(filter(None, (_what(group), _whose(group, with_model=True))))
+            console.print(f"{whose}: {group.cohort.limit} fit into memory at once")
+    console.print()
+
+
+def _sharing_table(groups: Sequence[SharedGroup]) -> Table:
+    with_model = len({group.models for group in groups}) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("together", no_wrap=True)
+    table.add_column("of", overflow="ellipsis", no_wrap=True)
+    for heading in ("trials", "jobs", "saves"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in groups:
+        table.add_row(
+            _what(group),
+            _whose(group, with_model=with_model),
+            str(group.num_trials),
+            str(len(group.jobs)),
+            _saving(group),
+        )
+    return table
+
+
+def _what(group: SharedGroup) -> str:
+    """Return `stage (method)`, and the stage alone where that says it all."""
+    stage = group.stage.rpartition("/")[2]
+    methods = ", ".join(group.methods)
+    return stage if methods in ("", stage) else f"{stage} ({methods})"
+
+
+def _whose(group: SharedGroup, *, with_model: bool) -> str:
+    """Return `model on task`, short."""
+    parts = ((group.models if with_model else (), "models"), (group.tasks, "tasks"))
+    return " on ".join(
+        names[0].rpartition("/")[2] if len(names) == 1 else f"{len(names)} {noun}"
+        for names, noun in parts
+        if names
+    )
+
+
+def _saving(group: SharedGroup) -> str:
+    saved = _count(group.num_saved, "run")
+    if group.cohort.is_recorded:
+        saved += f", ~{format_duration(group.saved_s)}"
+    return saved
 
 
 def _count(number: int, noun: str) -> str:

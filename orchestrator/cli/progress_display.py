@@ -128,6 +128,12 @@ class LiveDisplay:
         return Group(*parts)
 
 
+def display_on(console: Console) -> LiveDisplay | PlainDisplay:
+    """Return a display that redraws itself where that can be seen, else one of plain lines."""
+    can_redraw = console.file.isatty() and not console.is_dumb_terminal
+    return LiveDisplay(console) if can_redraw else PlainDisplay(console)
+
+
 def _stages(progress: Progress) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(width=22)

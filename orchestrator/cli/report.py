@@ -22,6 +22,7 @@ from orchestrator.comparing.leaderboard import ConfigRow, OverallRow
 from orchestrator.comparing.report import Report, format_params, format_score
 from orchestrator.planning.trial import TrialResult
 from orchestrator.running.session import report as make_report
+from pipelines.labels import Fidelity
 
 NAME = "report"
 
@@ -67,6 +68,10 @@ def show_report(report: Report, sweep: str, store: str | None) -> None:
     console.print(
         f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold", highlight=False
     )
+    if report.labels.keys() - {Fidelity.EXACT}:
+        labels = ", ".join(f"{count} {label}" for label, count in report.labels.items())
+        check = command_line("verify", sweep, store=store)
+        print_hint(f"Against each trial alone: {labels}; check a sample with: {check}")
     failed = [result for result in report.results if result.state is State.FAILED]
     if failed:
         _show_failures(failed)

@@ -22,7 +22,7 @@ from orchestrator.cli.console import (
     stderr,
     stdout,
 )
-from orchestrator.cli.progress_display import LiveDisplay, PlainDisplay
+from orchestrator.cli.progress_display import display_on
 from orchestrator.cli.report import show_report
 from orchestrator.comparing.report import Report
 from orchestrator.errors import FanflareError, nearest_name
@@ -56,7 +56,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         hint = f" (did you mean {near!r}?)" if near else ""
         raise FanflareError(f"unknown backend {backend!r}; there are {', '.join(BACKENDS)}{hint}")
     started_at = time.monotonic()
-    with _display() as display:
+    with display_on(stderr()) as display:
         options = RunOptions(
             backend=backend,
             store=store,
@@ -77,13 +77,6 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         elif report.is_tracked:
             print_hint(f"In MLflow: {command_line('ui', sweep, **places)}")
     sys.exit(report.exit_code)
-
-
-def _display() -> LiveDisplay | PlainDisplay:
-    """Return a display that redraws itself where that can be seen, else one of plain lines."""
-    console = stderr()
-    can_redraw = console.file.isatty() and not console.is_dumb_terminal
-    return LiveDisplay(console) if can_redraw else PlainDisplay(console)
 
 
 def _say_what_was_done(report: Report, duration_s: float) -> None:

@@ -14,6 +14,7 @@ from cluster.job import State
 from orchestrator.comparing.leaderboard import SPLITS, ConfigRow, Leaderboard, leaderboard
 from orchestrator.comparing.table import result_rows, result_table
 from orchestrator.planning.trial import TrialResult
+from pipelines.labels import Fidelity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,12 @@ class Report:
     def counts(self) -> Mapping[str, int]:
         """Trials by state."""
         return Counter(str(result.state) for result in self.results)
+
+    @cached_property
+    def labels(self) -> Mapping[str, int]:
+        """Finished trials by their fidelity, the strongest first."""
+        counts = Counter(result.fidelity for result in self.results if result.label)
+        return {str(label): counts[label] for label in Fidelity if counts[label]}
 
     @property
     def exit_code(self) -> int:

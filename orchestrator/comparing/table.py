@@ -24,7 +24,7 @@ def result_rows(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
             "seed": result.trial.seed,
             **{f"params.{name}": value for name, value in result.trial.params.items()},
             "state": str(result.state),
-            "fidelity": str(result.fidelity),
+            "fidelity": result.label,
             **result.metrics,
             "duration_s": result.duration_s,
             "cause": str(result.failure.cause) if result.failure else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.cost import Timings, cohort_keys
+from orchestrator.planning.cost import Timings, cohort_keys, cohort_sizes
 from pipelines.contract import Cohort, Node
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class PlannedCohort:
     """Stages that are computed together, and what that is expected to save."""
 
     id: str
-    """What the stages have in common, as `Node.cohort_digest`."""
+    """What the stages have in common: `Node.cohort_digest`, and how deep in the graph they are."""
     stages: tuple[str, ...]
     """Their digests."""
     sharing: Cohort
@@ -27,6 +27,8 @@ class PlannedCohort:
     """Estimated seconds of all of them, each alone."""
     together_s: float
     """Estimated seconds of all of them in one job."""
+    is_recorded: bool
+    """Whether the estimates rest on recorded timings."""
     limit: int | None
     """How many of them fit into memory at once, where that was found out."""
 
@@ -44,17 +46,26 @@ class PlannedCohort:
     def max_jobs(self) -> int:
         """Into how many jobs it may be split before what is shared costs more than the rest."""
         own_s = self.together_s - self.fixed_s
-        return max(1, min(len(self.stages), int(own_s / self.fixed_s) if self.fixed_s else 1_000))
+        return max(1, int(own_s / self.fixed_s)) if self.fixed_s else len(self.stages)
 
 
 def plan_cohorts(
     needed: Sequence[PlannedStage], nodes: Mapping[str, Node], timings: Timings
 ) -> tuple[PlannedCohort, ...]:
-    """Return the cohorts among stages that must be computed, those that pay only."""
+    """Return the cohorts among stages that must be computed, those that pay only.
+
+    Args:
+        needed: The stages, inputs first.
+        nodes: Their nodes, by digest.
+        timings: What is known of their cost.
+    """
     alike: dict[str, list[PlannedStage]] = defaultdict(list)
+    depths: dict[str, int] = {}
     for stage in needed:
+        depths[stage.digest] = 1 + max((depths.get(d, 0) for d in stage.inputs.values()), default=0)
         if common := nodes[stage.digest].cohort_digest:
-            alike[common].append(stage)
+            # Stages of one depth never wait for each other, nor do the jobs that begin with them.
+            alike[f"{common}/{depths[stage.digest]}"].append(stage)
     cohorts = (_cohort(common, stages, timings) for common, stages in alike.items())
     return tuple(cohort for cohort in cohorts if cohort.is_worth_it)
 
@@ -62,22 +73,50 @@ def plan_cohorts(
 def _cohort(common: str, stages: Sequence[PlannedStage], timings: Timings) -> PlannedCohort:
     sharing = stages[0].stage.cohort
     assert sharing is not None
-    alone_s = sum(stage.cost_s for stage in stages)
-    recorded = [timings.estimate_s(cohort_keys(s.cost_keys, len(stages))) for s in stages]
-    own_s = [
-        stage.cost_s * (sharing.fixed_cost / len(stages) + sharing.member_cost)
-        if seconds is None
-        else seconds
-        for stage, seconds in zip(stages, recorded, strict=True)
-    ]
+    different = {stage.cost_keys: stage for stage in stages}.values()
+    known = {s.cost_keys: _costs(s, sharing, len(stages), timings) for s in different}
+    costs = [known[stage.cost_keys] for stage in stages]
     return PlannedCohort(
         id=common,
         stages=tuple(stage.digest for stage in stages),
         sharing=sharing,
-        alone_s=alone_s,
-        together_s=sum(own_s),
+        alone_s=sum(alone_s for alone_s, _, _ in costs),
+        together_s=sum(together_s for _, together_s, _ in costs),
+        is_recorded=all(is_recorded for _, _, is_recorded in costs),
         limit=timings.limit(stages[0].cost_keys),
     )
+
+
+def _costs(
+    stage: PlannedStage, sharing: Cohort, num_members: int, timings: Timings
+) -> tuple[float, float, bool]:
+    """Return the seconds of a stage alone and as a member, and whether either was recorded.
+
+    The two are compared under one key: the most telling one under which both were recorded, or
+    else the most telling one under which either was; the other then follows by what the stage
+    declares. A cohort of another size tells what this one will cost by the same declaration.
+    """
+
+    def part(size: int) -> float:
+        return sharing.fixed_cost / size + sharing.member_cost
+
+    def together_s(key: str) -> float | None:
+        for size in cohort_sizes(num_members):
+            seconds = timings.estimate_s(cohort_keys([key], size))
+            if seconds is not None:
+                return seconds * part(num_members) / part(size)
+        return None
+
+    found = [(timings.estimate_s([key]), together_s(key)) for key in stage.cost_keys]
+    for alone, together in found:
+        if alone is not None and together is not None:
+            return alone, together, True
+    for alone, together in found:
+        if alone is not None:
+            return alone, alone * part(num_members), True
+        if together is not None:
+            return together / part(num_members), together, True
+    return stage.cost_s, stage.cost_s * part(num_members), False
 
 
 def together(
@@ -86,8 +125,8 @@ def together(
     """Return the stages, those of cohorts marked and with their part of the cost."""
     marked = dict(stages)
     for cohort in cohorts:
-        for digest in cohort.stages:
-            share = cohort.together_s / cohort.alone_s
-            stage = stages[digest]
+        members = [stages[digest] for digest in cohort.stages]
+        share = cohort.together_s / (sum(stage.cost_s for stage in members) or 1.0)
+        for digest, stage in zip(cohort.stages, members, strict=True):
             marked[digest] = replace(stage, cohort=cohort.id, cost_s=stage.cost_s * share)
     return marked

@@ -9,6 +9,9 @@ from typing import Any
 
 from pipelines.contract import Node, digest_of
 
+_MAX_POWER = 14
+"""Cohorts of 2^14 members and more are not looked up."""
+
 
 def cost_keys(node: Node) -> tuple[str, ...]:
     """Return the names under which a node's timing is kept, the most telling one first.
@@ -25,6 +28,15 @@ def cohort_keys(keys: Iterable[str], num_members: int) -> tuple[str, ...]:
     """Return the names under which a node's timing in a cohort is kept, by the cohort's size."""
     size = 1 << (num_members.bit_length() - 1)  # the power of two below
     return tuple(f"cohort of {size}|{key}" for key in keys)
+
+
+def cohort_sizes(num_members: int) -> list[int]:
+    """Return the sizes of cohorts to be looked up for one of this size, the most telling first.
+
+    A cohort is recorded by the size of its jobs, which are smaller where it was split.
+    """
+    own = num_members.bit_length() - 1
+    return [1 << power for power in (*range(own, 0, -1), *range(own + 1, _MAX_POWER))]
 
 
 def _source_names(node: Node) -> set[str]:

@@ -19,7 +19,8 @@ from orchestrator.planning.points import points_of
 from orchestrator.planning.space import Subspace, repeated_values, subspaces
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import KeyPath, SweepFile, is_sequence
-from pipelines.contract import InputError, Node, Pipeline, TrialSettings
+from pipelines.contract import InputError, Node
+from pipelines.pipeline import Pipeline, TrialSettings
 from pipelines.registry import PIPELINES, load_pipeline
 from pipelines.sources import resolve_model, resolve_task
 from pipelines.sources.entries import MadeModelsEntry

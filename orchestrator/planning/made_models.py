@@ -16,8 +16,9 @@ from orchestrator.planning.faults import Faults, shown
 from orchestrator.planning.points import points_of
 from orchestrator.planning.space import Subspace, repeated_values, subspaces
 from orchestrator.planning.sweep_file import KeyPath, is_sequence
-from pipelines.contract import InputError, TrialSettings
+from pipelines.contract import InputError
 from pipelines.models.made import MadeModel, ModelMaker
+from pipelines.pipeline import TrialSettings
 from pipelines.registry import PIPELINES, load_pipeline
 from pipelines.sources.entries import MadeModelsEntry
 

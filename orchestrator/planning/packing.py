@@ -19,7 +19,10 @@ TARGET_JOB_S = 1.0
 """Cheap stages are packed into jobs of about this many seconds: long against the millisecond
 that handing over a job takes, short against a user's patience."""
 
-COHORT_JOB_S = 60.0
+WORTH_A_WORKER_S = 4.0
+"""A cohort of less than this is not split: another worker takes longer to import its libraries."""
+
+COHORT_JOB_S = 300.0
 """A cohort's job ends after about so many seconds: people see results, a crash costs little."""
 
 JOBS_PER_SLOT = 4
@@ -69,7 +72,7 @@ def pack(
         else:
             alike[(chain.needs, chain.resources, chain.checks_input)].append(chain)
     together = [
-        _join(part) for cohort in cohorts for part in _parts(members[cohort.id], cohort, num_slots)
+        job for cohort in cohorts for job in _cohort_jobs(members[cohort.id], cohort, num_slots)
     ]
     enough_s = sum(chain.cost_s for chain in chains) / (JOBS_PER_SLOT * num_slots)
     target_s = min(TARGET_JOB_S, enough_s)
@@ -77,16 +80,21 @@ def pack(
     return (*apart, *together)
 
 
-def _parts(
+def _cohort_jobs(
     chains: Sequence[PlannedJob], cohort: PlannedCohort, num_slots: int
-) -> list[Sequence[PlannedJob]]:
-    """Return a cohort's chains in as many parts as jobs are to be made of it."""
-    num_parts = min(num_slots, cohort.max_jobs, len(chains))
-    num_parts = max(num_parts, ceil(sum(chain.cost_s for chain in chains) / COHORT_JOB_S))
+) -> list[PlannedJob]:
+    """Return the jobs of a cohort: enough for the slots and for memory, each worth its sharing."""
+    total_s = sum(chain.cost_s for chain in chains)
+    num_parts = min(num_slots, cohort.max_jobs, len(chains), ceil(total_s / WORTH_A_WORKER_S))
+    # Long ones are split as long as they still share: four fifths of a job's cost are its members'.
+    num_long = min(ceil(total_s / COHORT_JOB_S), cohort.max_jobs // 4, len(chains) // 2)
+    num_parts = max(1, num_parts, num_long)
     if cohort.limit is not None:
         num_parts = max(num_parts, ceil(len(chains) / cohort.limit))
     num_parts = min(num_parts, len(chains))
-    return [chains[start::num_parts] for start in range(num_parts)]
+    jobs = [_join(chains[start::num_parts]) for start in range(num_parts)]
+    again_s = cohort.fixed_s * (1 - 1 / num_parts)  # each job pays for what its members share
+    return [replace(job, cost_s=job.cost_s + again_s) for job in jobs]
 
 
 def _chains(stages: Sequence[PlannedStage]) -> list[list[PlannedStage]]:
@@ -164,6 +172,7 @@ def _join(jobs: Sequence[PlannedJob]) -> PlannedJob:
         id=job_id(digests),
         stages=digests,
         needs=frozenset().union(*(job.needs for job in jobs)),
+        resources=max((job.resources for job in jobs), key=lambda need: need.num_gpus),
         cost_s=sum(job.cost_s for job in jobs),
     )
 

@@ -32,6 +32,8 @@ class PlannedStage:
     """The digests of earlier stages by role."""
     cohort: str = ""
     """What it has in common with those with which it is computed together; empty if alone."""
+    spare_cpus: int = 0
+    """Idle cores that it may use besides those of a trial; known when it starts."""
     num_trials: int
     """How many trials of this sweep need it."""
     cost_keys: tuple[str, ...]
@@ -187,7 +189,9 @@ def make_plan(
         known=setting.known,
         jobs=jobs,
         cohorts=cohorts,
-        estimate=_estimate(jobs, stages, num_slots(sweep, setting.capacity), setting.timings),
+        estimate=_estimate(
+            jobs, stages, cohorts, num_slots(sweep, setting.capacity), setting.timings
+        ),
         skipped=setting.skipped,
     )
 
@@ -242,20 +246,22 @@ def _needed(
 def _estimate(
     jobs: Sequence[PlannedJob],
     stages: Mapping[str, PlannedStage],
+    cohorts: Sequence[PlannedCohort],
     slots: int,
     timings: Timings,
 ) -> Estimate | None:
     if not timings.means:
         return None
-    compute_s = sum(job.cost_s for job in jobs)
+    together = {digest for c in cohorts if c.is_recorded for digest in c.stages}
+    costs = {digest: stages[digest].cost_s for job in jobs for digest in job.stages}
     recorded_s = sum(
-        stages[digest].cost_s
-        for job in jobs
-        for digest in job.stages
-        if timings.estimate_s(stages[digest].cost_keys) is not None
+        cost_s
+        for digest, cost_s in costs.items()
+        if digest in together or timings.estimate_s(stages[digest].cost_keys) is not None
     )
+    stages_s = sum(costs.values())
     return Estimate(
-        compute_s=compute_s,
+        compute_s=sum(job.cost_s for job in jobs),
         wall_s=makespan_s((job.cost_s for job in jobs), slots),
-        share_recorded=recorded_s / compute_s if compute_s else 1.0,
+        share_recorded=recorded_s / stages_s if stages_s else 1.0,
     )

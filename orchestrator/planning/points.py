@@ -12,7 +12,8 @@ from orchestrator.errors import nearest_name
 from orchestrator.planning.faults import Faults, faults_of, shown
 from orchestrator.planning.space import Subspace, repeated_values
 from orchestrator.planning.sweep_file import is_sequence
-from pipelines.contract import InputError, Pipeline
+from pipelines.contract import InputError
+from pipelines.pipeline import Pipeline
 
 
 def points_of(

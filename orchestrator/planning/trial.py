@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from cluster.job import Failure, State
-from pipelines.contract import Fidelity, digest_of
+from pipelines.contract import digest_of
+from pipelines.labels import Fidelity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,11 @@ class TrialResult:
     duration_s: float = 0.0
     """Seconds of its own stages, without those that it shares with other trials."""
     failure: Failure | None = None
+
+    @property
+    def label(self) -> str | None:
+        """The fidelity of what it gave; None where it has not finished."""
+        return str(self.fidelity) if self.state is State.FINISHED else None
 
     def score(self, split: str) -> float | None:
         """Return the ranking metric on a split, or None where there is none."""

@@ -20,11 +20,11 @@ from orchestrator.planning.packing import PlannedJob, split, without
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event, Journal
+from orchestrator.running.outcome import StageOutcome
 from orchestrator.running.progress import Observer, Progress
 from orchestrator.running.results import outcomes_in_store, trial_result
 from orchestrator.running.schedule import Schedule
 from orchestrator.running.tracking import Tracker
-from orchestrator.running.work import StageOutcome
 
 MAX_RETRIES = {
     Cause.OUT_OF_MEMORY: 1,
@@ -100,7 +100,7 @@ class Driver:
         )
         while True:
             while (job := schedule.start_next()) is not None:
-                self._start(job, backend)
+                self._start(job, backend, schedule.lend_idle(job.id) if self._scales(job) else 0)
             self._journal.flush()
             self._observer.changed(self.progress)
             if not schedule.num_running:
@@ -115,12 +115,17 @@ class Driver:
             for trial in self._plan.trials
         ]
 
-    def _start(self, job: PlannedJob, backend: Backend) -> None:
+    def _scales(self, job: PlannedJob) -> bool:
+        stages = [self._plan.stages[digest].stage for digest in job.stages]
+        return self._plan.sweep.sharing == "on" and any(stage.scales for stage in stages)
+
+    def _start(self, job: PlannedJob, backend: Backend, spare_cpus: int) -> None:
         attempt = 1 + max(self._attempts[digest] for digest in job.stages)
         for digest in job.stages:
             self._attempts[digest] += 1
         self._jobs[job.id] = job
-        payload = [self._plan.stages[digest] for digest in job.stages]
+        stages = [self._plan.stages[digest] for digest in job.stages]
+        payload = [replace(s, spare_cpus=spare_cpus) if s.stage.scales else s for s in stages]
         self._note("job_started", job, job.stages, attempt=attempt)
         self.progress.job_started(self._names(job.stages))
         backend.submit(Job(id=job.id, payload=payload, resources=job.resources))
@@ -131,6 +136,8 @@ class Driver:
             StageOutcome(digest=digest, state=State.FAILED, failure=ended.failure)
             for digest in job.stages
         ]
+        if ended.failure is not None and ended.failure.cause is Cause.OUT_OF_MEMORY:
+            self._remember_limit(job)
         finished = [outcome for outcome in outcomes if outcome.state is State.FINISHED]
         failed = {o.digest: o for o in outcomes if o.state is not State.FINISHED}
         again = self._to_retry(failed)
@@ -150,6 +157,12 @@ class Driver:
             schedule.add(retry)
         for outcome in lost:
             self._stage_failed(outcome, job, schedule)
+
+    def _remember_limit(self, job: PlannedJob) -> None:
+        """Note that a cohort was too large, where its worker did not live to say so."""
+        members = [stage for d in job.stages if (stage := self._plan.stages[d]).cohort]
+        if len(members) > 1:
+            self.cohort_limits.append((members[0].cost_keys, len(members) // 2))
 
     def _to_retry(self, failed: dict[str, StageOutcome]) -> set[str]:
         """Return the failed stages to try again, and those in the same job that wait for them."""

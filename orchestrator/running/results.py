@@ -10,8 +10,8 @@ from orchestrator.errors import nearest_name
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event
-from orchestrator.running.work import StageOutcome
-from pipelines.contract import fidelity_of, weakest
+from orchestrator.running.outcome import StageOutcome
+from pipelines.labels import fidelity_of, weakest
 
 
 def outcomes_in_store(store: Store, digests: Iterable[str]) -> dict[str, StageOutcome]:

@@ -41,6 +41,7 @@ class Schedule:
         self._ready: dict[Resources, list[tuple[float, int, PlannedJob]]] = defaultdict(list)
         self._num_added = 0
         self._running: dict[str, PlannedJob] = {}
+        self._lent: dict[str, Resources] = {}
         for job in jobs:
             self.add(job)
 
@@ -71,9 +72,23 @@ class Schedule:
         self._take(job.resources, 1)
         return job
 
+    def lend_idle(self, job_id: str) -> int:
+        """Return how many whole cores a running job may use besides its own, until it ends.
+
+        They are those that no job is waiting for now.
+        """
+        num_idle = int(self._free.num_cpus)
+        if num_idle < 1 or any(self._ready.values()):
+            return 0
+        self._lent[job_id] = Resources(num_cpus=num_idle)
+        self._take(self._lent[job_id], 1, num_slots=0)
+        return num_idle
+
     def end(self, job_id: str, finished: Iterable[str]) -> None:
         """Free a job's resources; the stages it finished make others ready."""
         self._take(self._running.pop(job_id).resources, -1)
+        if job_id in self._lent:
+            self._take(self._lent.pop(job_id), -1, num_slots=0)
         for digest in finished:
             self._finished.add(digest)
             for job in self._waiting.pop(digest, ()):
@@ -97,8 +112,8 @@ class Schedule:
         level_s = self._level_s.get(job.id, job.cost_s)
         heapq.heappush(self._ready[job.resources], (-level_s, self._num_added, job))
 
-    def _take(self, need: Resources, sign: int) -> None:
-        self._free_slots -= sign
+    def _take(self, need: Resources, sign: int, num_slots: int = 1) -> None:
+        self._free_slots -= sign * num_slots
         self._free = Resources(
             num_cpus=round(self._free.num_cpus - sign * need.num_cpus, 6),
             num_gpus=round(self._free.num_gpus - sign * need.num_gpus, 6),

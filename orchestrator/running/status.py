@@ -45,7 +45,7 @@ class SweepStatus:
     running: Sequence[RunningJob]
     failures: Sequence[FailedTrial]
     trials: Sequence[Mapping[str, Any]]
-    """`{"id", "model", "task", "method", "seed", "state"}` of each trial."""
+    """`{"id", "model", "task", "method", "seed", "state", "fidelity"}` of each trial."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; the keys are documented in docs/json.md."""
@@ -87,6 +87,7 @@ def sweep_status(workspace: Workspace) -> SweepStatus:
                 "method": result.trial.method,
                 "seed": result.trial.seed,
                 "state": str(states[result.trial.id]),
+                "fidelity": result.label,
             }
             for result in results
         ],

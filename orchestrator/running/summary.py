@@ -9,7 +9,9 @@ from typing import Any
 
 from orchestrator.comparing.leaderboard import SPLITS, ConfigRow
 from orchestrator.comparing.report import Report, config_label
+from orchestrator.planning.packing import PlannedJob
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sharing import SharedGroup, shared_groups
 from orchestrator.planning.trial import TrialResult
 from orchestrator.running.redaction import redact
 from orchestrator.running.tracking import ConfigSummary, SweepInfo, SweepSummary
@@ -41,17 +43,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for stage in plan.stages.values()
         ],
-        "jobs": [
-            {
-                "id": job.id,
-                "stages": list(job.stages),
-                "needs": sorted(job.needs),
-                "num_cpus": job.resources.num_cpus,
-                "num_gpus": job.resources.num_gpus,
-                "cost_s": job.cost_s,
-            }
-            for job in plan.jobs
-        ],
+        "jobs": [_job_json(job) for job in plan.jobs],
+        "sharing": str(plan.sweep.sharing),
+        "cohorts": [_cohort_json(group) for group in shared_groups(plan)],
         "estimate": None
         if plan.estimate is None
         else {
@@ -59,6 +53,38 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "wall_s": plan.estimate.wall_s,
             "share_recorded": plan.estimate.share_recorded,
         },
+    }
+
+
+def _job_json(job: PlannedJob) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "stages": list(job.stages),
+        "needs": sorted(job.needs),
+        "num_cpus": job.resources.num_cpus,
+        "num_gpus": job.resources.num_gpus,
+        "cost_s": job.cost_s,
+    }
+
+
+def _cohort_json(group: SharedGroup) -> dict[str, Any]:
+    cohort = group.cohort
+    return {
+        "id": cohort.id,
+        "stage": group.stage,
+        "methods": list(group.methods),
+        "models": list(group.models),
+        "tasks": list(group.tasks),
+        "shared": cohort.sharing.shared,
+        "fidelity": str(cohort.sharing.fidelity),
+        "num_trials": group.num_trials,
+        "stages": list(cohort.stages),
+        "jobs": list(group.jobs),
+        "num_saved": group.num_saved,
+        "alone_s": cohort.alone_s,
+        "together_s": cohort.alone_s - group.saved_s,
+        "is_recorded": cohort.is_recorded,
+        "max_members": cohort.limit,
     }
 
 

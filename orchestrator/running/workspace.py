@@ -25,7 +25,8 @@ from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import SweepFile
 from orchestrator.planning.trial import Trial
 from orchestrator.running.journal import read_journal
-from pipelines.contract import Node, extras_of
+from pipelines.contract import Node
+from pipelines.labels import extras_of
 
 DEFAULT_STORE = "fanflare-store"
 """The store's folder under the current one, unless the sweep file, an option or the variable

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from pipelines.command.files import Script, digests, matching_files, named_files
 from pipelines.command.params import CommandParams
 from pipelines.command.template import placeholders, rendered
-from pipelines.contract import InputError, Node, Stage, TrialSettings
+from pipelines.contract import InputError, Node, Stage
+from pipelines.pipeline import TrialSettings
 
 RUN = Stage(name="command/run", version=1, function="pipelines.command.running:run", typical_s=60.0)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pipelines.contract import Node, Pinned, Pipeline, TrialSettings
+from pipelines.contract import Node, Pinned
+from pipelines.pipeline import Pipeline, TrialSettings
 from pipelines.sources.base import Model
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from pipelines.contract import DivergedError
 from pipelines.seeding import stream_seed
-from pipelines.training.loop import NUM_LOSS_POINTS, Rows, learning_rate_factors, not_finite
+from pipelines.training.curve import NUM_LOSS_POINTS
+from pipelines.training.loop import Rows, learning_rate_factors, not_finite
 
 GATHERED_BYTES = 16 << 20
 """Features of one step, of all heads together: more than the caches hold makes a step slower."""
@@ -139,7 +140,7 @@ class _Cohort:
         outputs = torch.bmm(x, self._w.transpose(1, 2))
         targets = self._train.labels[index]
         padding = torch.arange(index.shape[1], device=index.device) >= counts[:, None]
-        losses = _losses(outputs, targets).masked_fill(padding, 0)
+        losses = each_loss(outputs, targets).masked_fill(padding, 0)
         delta = _slopes(outputs, targets).masked_fill(padding[:, :, None], 0)
         delta /= counts[:, None, None]
         return torch.bmm(delta.transpose(1, 2), x), losses.sum(1) / counts
@@ -161,7 +162,7 @@ class _Cohort:
         outputs = _with_ones(rows.features) @ self._w.flatten(0, 1).T
         outputs = outputs.view(len(rows.labels), len(self._members), -1).transpose(0, 1)
         targets = rows.labels.expand(len(self._members), -1)
-        losses = _losses(outputs, targets).mean(1).cpu()
+        losses = each_loss(outputs, targets).mean(1).cpu()
         better = [
             member.note_validation(step, float(loss))
             for member, loss in zip(self._members, losses, strict=True)
@@ -284,7 +285,7 @@ def _clipped(gradient: Tensor, max_norms: Tensor) -> Tensor:
     return gradient.mul_(factors[:, None, None])
 
 
-def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
+def each_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return `(heads, batch)` losses of `(heads, batch, outputs)`."""
     if targets.is_floating_point():
         return (outputs.squeeze(-1) - targets).square()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,10 +15,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from pipelines.contract import Checkpoint, DivergedError
 from pipelines.seeding import stream_seed
-
-NUM_LOSS_POINTS = 20
-"""Points of the training loss on a curve: enough to see its shape, few enough to keep for
-thousands of trials."""
+from pipelines.training.curve import Curve
+from pipelines.training.precision import arithmetic
 
 Rows = npt.NDArray[np.int64]
 """Numbers of rows in a split, or of labels, `(batch,)`."""
@@ -76,10 +73,13 @@ class Learner:
     """AdamW's groups: `params`, and `lr` where it is not the trial's learning rate."""
     precision: torch.dtype = torch.float32
     """`bfloat16` runs the forward pass in mixed precision."""
+    switched: Sequence[nn.Module] | None = None
+    """The only parts that training switches on; by default all that hold no frozen weights only."""
 
     def outputs(self, batch: Any) -> Tensor:
         """Return `(batch, outputs)` in single precision."""
-        with self._autocast():
+        device = next(self.module.parameters()).device.type
+        with arithmetic(self.precision, device):
             return self.forward(batch).float()
 
     def begin_training(self) -> None:
@@ -88,6 +88,11 @@ class Learner:
         A frozen part is a fixed function: it gives the same features for the same row each time,
         without dropout, and the statistics that batch normalisation keeps do not move.
         """
+        if self.switched is not None:
+            self.module.eval()
+            for part in self.switched:
+                part.train()
+            return
         self.module.train()
         for part in self.module.modules():
             weights = list(part.parameters())
@@ -99,16 +104,10 @@ class Learner:
         weights = {name: w for name, w in self.module.named_parameters() if w.requires_grad}
         return weights | dict(self.module.named_buffers())
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision is torch.float32:
-            return nullcontext()
-        device = next(self.module.parameters()).device.type
-        return torch.autocast(device, dtype=self.precision)
-
 
 @dataclass
 class _Position:
-    """Where training stands; with weights, optimizer and random streams it is all there is."""
+    """Where training stands; with weights, optimizer, curves and random streams it is all."""
 
     step: int = 0
     """Optimizer steps taken."""
@@ -116,10 +115,6 @@ class _Position:
     """Epochs finished."""
     batch: int = 0
     """Batches of the running epoch that are done."""
-    loss_sum: float = 0.0
-    """Training loss since the last point of the curve, summed over targets."""
-    num_targets: int = 0
-    curve: list[dict[str, Any]] = field(default_factory=list)
     best_loss: float = math.inf
     best_epoch: int = 0
 
@@ -148,13 +143,48 @@ def train(
     Raises:
         DivergedError: The loss is no longer finite.
     """
-    run = _Training(learner, train_set, validation_set, params)
+    whole = (params["epochs"],)
+    *_, (_, curve) = train_for(whole, learner, train_set, validation_set, params, checkpoint)
+    return curve
+
+
+def train_for(
+    epochs: Collection[int],
+    learner: Learner,
+    train_set: Examples,
+    validation_set: Examples,
+    params: Mapping[str, Any],
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Train once and stop over after several numbers of epochs, as if each were the last.
+
+    That is so bit for bit where neither the schedule nor early stopping looks at the total, and
+    whoever looks at the learner meanwhile draws no random numbers.
+
+    Args:
+        epochs: After how many epochs to stop over; the most of them are those of `params`.
+        learner: As for :func:`train`, as what follows.
+        train_set: The rows to learn from.
+        validation_set: The rows whose loss the curve shows.
+        params: The fields of `TrainingParams`, and `seed`.
+        checkpoint: Where to go on from; what an earlier attempt has passed is not given again.
+
+    Yields:
+        A number of epochs and its curve, while the learner has the weights that belong to it.
+
+    Raises:
+        DivergedError: The loss is no longer finite.
+    """
+    run = _Training(learner, train_set, validation_set, params, epochs)
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         run.restore(*saved)
+    last = params["epochs"]
     while not run.is_done():
         run.epoch(checkpoint)
+        if run.at.epoch < last and run.at.epoch in run.curves:
+            yield run.at.epoch, run.curves.pop(run.at.epoch).points
     run.keep_best()
-    return run.at.curve
+    yield last, run.curves[last].points
 
 
 class _Training:
@@ -166,6 +196,7 @@ class _Training:
         train_set: Examples,
         validation_set: Examples,
         params: Mapping[str, Any],
+        lengths: Collection[int],
     ) -> None:
         self._learner = learner
         self._train_set = train_set
@@ -173,10 +204,9 @@ class _Training:
         self._params = params
         self._accumulated = params.get("gradient_accumulation_steps", 1)
         self._num_batches = math.ceil(len(train_set) / params["batch_size"])
-        self._steps_per_epoch = math.ceil(self._num_batches / self._accumulated)
-        self._num_steps = params["epochs"] * self._steps_per_epoch
-        self._factors = learning_rate_factors(self._num_steps, params)
-        self._point_every = math.ceil(self._num_steps / NUM_LOSS_POINTS)
+        steps_per_epoch = math.ceil(self._num_batches / self._accumulated)
+        self._factors = learning_rate_factors(params["epochs"] * steps_per_epoch, params)
+        self.curves = {epochs: Curve(epochs * steps_per_epoch) for epochs in lengths}
         self._optimizer = torch.optim.AdamW(
             [dict(group) for group in learner.groups],
             lr=params["learning_rate"],
@@ -224,28 +254,25 @@ class _Training:
             group["lr"] = float(self._factors[self.at.step]) * group["full_lr"]
         pairs = [self._train_set.batch(rows) for rows in batches]
         num_targets = sum(len(targets) for _, targets in pairs)
+        losses = []
         for inputs, targets in pairs:
             loss = loss_of(self._learner.outputs(inputs), targets) * (len(targets) / num_targets)
             loss.backward()  # type: ignore[no-untyped-call]
-            self.at.loss_sum += float(loss.detach()) * num_targets
-        if not math.isfinite(self.at.loss_sum):
+            losses.append(float(loss.detach()) * num_targets)
+        if not all(map(math.isfinite, losses)):
             raise not_finite(self.at.step + 1, self.at.epoch + 1)
         if self._params["max_grad_norm"]:
             nn.utils.clip_grad_norm_(self._weights, self._params["max_grad_norm"])
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.at.step += 1
-        self.at.num_targets += num_targets
-        if self.at.step % self._point_every == 0 or self.at.step == self._num_steps:
-            train_loss = self.at.loss_sum / self.at.num_targets
-            self.at.curve.append({"step": self.at.step, "train_loss": train_loss})
-            self.at.loss_sum, self.at.num_targets = 0.0, 0
+        for curve in self.curves.values():
+            curve.add_step(self.at.step, losses, num_targets)
 
     def _validate(self) -> None:
         loss = mean_loss(self._learner, self._validation_set)
-        self.at.curve.append(
-            {"step": self.at.step, "epoch": self.at.epoch, "validation_loss": loss}
-        )
+        for curve in self.curves.values():
+            curve.add_epoch(self.at.step, self.at.epoch, loss)
         if loss < self.at.best_loss:
             self.at.best_loss, self.at.best_epoch = loss, self.at.epoch
             if self._params.get("patience") is not None:
@@ -270,7 +297,8 @@ class _Training:
         }
         tensors["random"] = torch.get_rng_state()
         arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
-        return arrays, {"at": vars(self.at), "order": self._order_state}
+        curves = {str(epochs): vars(curve) for epochs, curve in self.curves.items()}
+        return arrays, {"at": vars(self.at), "order": self._order_state, "curves": curves}
 
     def restore(self, arrays: Mapping[str, np.ndarray], value: Mapping[str, Any]) -> None:
         """Go back to where a snapshot was taken."""
@@ -292,6 +320,9 @@ class _Training:
         torch.set_rng_state(torch.from_numpy(np.array(arrays["random"])))
         self._order.bit_generator.state = value["order"]
         self.at = _Position(**value["at"])
+        # What the earlier attempt did not follow, or is past, cannot be followed any more.
+        curves = value["curves"]
+        self.curves = {n: Curve(**curves[str(n)]) for n in self.curves if str(n) in curves}
 
 
 def not_finite(step: int, epoch: int) -> DivergedError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 
@@ -15,3 +18,8 @@ def precision_on(device: str, wanted: str) -> torch.dtype:
     if wanted == "auto":
         wanted = "bf16" if device != "cpu" and torch.cuda.is_bf16_supported() else "fp32"
     return torch.bfloat16 if wanted == "bf16" else torch.float32
+
+
+def arithmetic(precision: torch.dtype, device: str) -> AbstractContextManager[Any]:
+    """Return the context of a forward pass: single precision, or mixed where it is `bfloat16`."""
+    return nullcontext() if precision is torch.float32 else torch.autocast(device, dtype=precision)

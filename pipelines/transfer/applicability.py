@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.contract import InputError, TrialSettings
+from pipelines.contract import InputError
 from pipelines.models.facts import ModelFacts, facts_of, num_frozen
+from pipelines.pipeline import TrialSettings
 from pipelines.schema import per_class
 from pipelines.sources.base import Task
 from pipelines.transfer.params import DEFAULT_POOLING

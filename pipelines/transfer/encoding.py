@@ -9,14 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.contract import (
-    Artifact,
-    CohortMember,
-    Context,
-    Finished,
-    Member,
-    StageResult,
-)
+from pipelines.cohorts import CohortMember, Finished
+from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.backbone import features_of, last_hidden, pooled, use_threads, warm_model
 from pipelines.models.files import model_files
 from pipelines.transfer.data.loading import SPLITS

@@ -17,6 +17,7 @@ from pipelines.models.backbone import (
     trainable_copy,
     use_threads,
 )
+from pipelines.models.dropout import DrawnDropout
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.seeding import stream_seed
 from pipelines.training.loop import Learner, predict, train
@@ -103,7 +104,10 @@ def new_learner(context: Context, files: ModelFiles, member: Member, outputs: in
     backbone = BACKBONES[member["method"]](context, files, member, AutoModel)
     config: Any = backbone.config
     head = new_head(_width(config), outputs, member["seed"]).to(context.device)
-    dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.1))
+    dropout = DrawnDropout(getattr(config, "hidden_dropout_prob", 0.1))
+    # A base with adapters is a fixed function as any frozen part is, even around the adapters.
+    is_fixed = member["method"] == "lora"
+    adapted = [part for part in backbone.modules() if isinstance(part, DrawnDropout)]
 
     def forward(batch: dict[str, Tensor]) -> Tensor:
         features = features_of(backbone, batch, member["pooling"])  # (batch, width)
@@ -114,6 +118,7 @@ def new_learner(context: Context, files: ModelFiles, member: Member, outputs: in
         module=nn.ModuleDict({"backbone": backbone, "dropout": dropout, "head": head}),
         groups=[*backbone_groups(backbone, member), _head_group(head, member)],
         precision=precision_on(context.device, member["precision"]),
+        switched=[*adapted, dropout, head] if is_fixed else None,
     )
 
 
@@ -152,7 +157,12 @@ def _lora(context: Context, files: ModelFiles, member: Member, auto_class: Any) 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(member["seed"], "lora"))
-        return inject_adapter_in_model(config, backbone)
+        adapted = inject_adapter_in_model(config, backbone)
+    if member["dropout"]:
+        for name in targets:
+            adapter: Any = adapted.get_submodule(name)
+            adapter.lora_dropout["default"] = DrawnDropout(member["dropout"])
+    return adapted
 
 
 BACKBONES: dict[str, Callable[[Context, ModelFiles, Member, Any], nn.Module]] = {

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from pipelines.contract import InputError, Node, TrialSettings
+from pipelines.contract import InputError, Node
 from pipelines.models.made import given
+from pipelines.pipeline import TrialSettings
 from pipelines.sources.base import Task
 from pipelines.transfer.applicability import check_applies
 from pipelines.transfer.language import adapted_model, modelling_node, without_adapting
@@ -28,14 +29,13 @@ from pipelines.transfer.params import METHODS, DataParams
 from pipelines.transfer.stages import (
     ENCODE,
     EVALUATE,
-    FINETUNE,
-    FINETUNE_PARTLY,
     INSPECT,
     LOAD,
     PREPROCESS,
     PROBE,
     TOKENIZE,
     WEIGHTS,
+    finetune_stage,
 )
 from pipelines.transfer.teachers import TEACHER, teacher_node
 
@@ -122,7 +122,7 @@ class TransferPipeline:
         if params.pop(TEACHER, None) is not None:
             teacher[TEACHER] = teacher_node(trial, loaded, self._trained)
         return Node(
-            stage=FINETUNE_PARTLY if params["method"] == "partial" else FINETUNE,
+            stage=finetune_stage(params),
             params={**params, "seed": trial.seed},
             sources=model.sources,
             inputs={"prepared": prepared, **model.inputs, **teacher},

@@ -8,10 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.contract import InputError, Node, TrialSettings
+from pipelines.contract import InputError, Node
 from pipelines.language.stages import BLOCKS, TEXTS
 from pipelines.models.facts import facts_of
 from pipelines.models.made import Given, MadeModel, given
+from pipelines.pipeline import TrialSettings
 from pipelines.sources import Model, Task, resolve_corpus
 from pipelines.transfer.adapt_params import LOOP, PREFIX, AdaptFields
 from pipelines.transfer.stages import ADAPT, LANGUAGE_MODELING, LOAD

@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipelines.contract import CohortMember, Context, DivergedError, Finished
+from pipelines.cohorts import CohortMember, Finished
+from pipelines.contract import Context
 from pipelines.models.anatomy import layers_of
 from pipelines.models.backbone import last_hidden, trainable_copy, use_threads, warm_model
 from pipelines.models.boundary import BOUNDARY, Activations, activations, cut_below
 from pipelines.models.facts import num_frozen
 from pipelines.models.files import ModelFiles, model_files
-from pipelines.training.loop import Rows, train
+from pipelines.training.loop import Rows
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.prepared import PREPARED, Batches
 from pipelines.transfer.encoding import BATCH_SIZE
 from pipelines.transfer.examples import num_outputs
 from pipelines.transfer.finetuning import PreparedTask, new_learner
+from pipelines.transfer.read_out import alike_but_for_epochs, read_outs
 
 TOLERANCE = 1e-4
 """By how much the cut model may differ from the whole one: another order of sums."""
@@ -29,8 +31,9 @@ NUM_COMPARED = 4
 def finetune_together(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
     """Train the members one after another, each on the activations below its first free layer.
 
-    One pass over all rows gives the activations of every depth that is asked for. Members whose
-    model cannot be cut are left to be trained alone.
+    One pass over all rows gives the activations of every depth that is asked for. Members that
+    are alike but for `epochs` are trained once, where the schedule allows it; those whose model
+    cannot be cut are left to be trained alone.
     """
     use_threads(context)
     first = members[0]
@@ -46,20 +49,14 @@ def finetune_together(context: Context, members: Sequence[CohortMember]) -> Iter
         split: activations(backbone, task.batches[split], wanted, BATCH_SIZE) for split in SPLITS
     }
     usable = {depth for depth in wanted if _agrees(context, files, task, below["test"], depth)}
-    for index, (member, depth) in enumerate(zip(members, depths, strict=True)):
-        if depth not in usable:
-            continue
+    possible = {n: m for n, m in enumerate(members) if depths[n] in usable}
+    for alike in alike_but_for_epochs(possible):
+        index, member = next(iter(alike.items()))
+        depth = depths[index]
         batches = {s: AboveBoundary(task.batches[s], below[s][depth]) for s in SPLITS}
-        sets = task.sets_of(batches)
         learner = new_learner(context, files, member.params, num_outputs(task.labels))
         cut_below(learner.module.get_submodule("backbone"), depth)
-        checkpoint = context.checkpoint(index)
-        try:
-            curve = train(learner, sets["train"], sets["validation"], member.params, checkpoint)
-        except DivergedError as error:
-            yield {index: error}
-            continue
-        yield {index: task.result(learner, curve, member.keep, sets)}
+        yield from read_outs(context, task, alike, learner, task.sets_of(batches))
 
 
 class AboveBoundary:

@@ -8,14 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipelines.contract import (
-    Artifact,
-    CohortMember,
-    Context,
-    Finished,
-    Member,
-    StageResult,
-)
+from pipelines.cohorts import CohortMember, Finished
+from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.backbone import use_threads
 from pipelines.training.heads import Head, train_heads
 from pipelines.training.loop import Learner, train

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from pipelines.contract import Cohort, Fidelity, Stage
+from pipelines.contract import Cohort, Stage
+from pipelines.labels import Fidelity
 from pipelines.transfer.params import PartialParams, ProbeParams
 
 LOAD = Stage(
@@ -42,6 +45,7 @@ ENCODE = Stage(
     version=1,
     function="pipelines.transfer.encoding:encode",
     typical_s=15.0,
+    scales=True,
     cohort=Cohort(
         function="pipelines.transfer.encoding:encode_together",
         fusable_params=frozenset({"pooling"}),
@@ -84,6 +88,46 @@ FINETUNE_PARTLY = replace(
     ),
 )
 """The same for trials of the method `partial`, which may share what they leave frozen."""
+FINETUNE_READ_OUT = replace(
+    FINETUNE,
+    cohort=Cohort(
+        function="pipelines.transfer.read_out:finetune_once",
+        fusable_params=frozenset({"epochs"}),
+        fidelity=Fidelity.EXACT,
+        shared="one training, read out after each number of epochs",
+        fixed_cost=1.0,
+        member_cost=0.05,
+    ),
+)
+"""The same for trials that :func:`allows_read_outs`."""
+FINETUNE_ADAPTERS = replace(
+    FINETUNE,
+    cohort=Cohort(
+        function="pipelines.transfer.lora_cohort:finetune_together",
+        fusable_params=frozenset(
+            {
+                "seed",
+                "learning_rate",
+                "head_learning_rate",
+                "rank",
+                "alpha",
+                "dropout",
+                "weight_decay",
+                "schedule",
+                "warmup_ratio",
+                "max_grad_norm",
+                "patience",
+                "epochs",
+            }
+        ),
+        fidelity=Fidelity.EQUAL,
+        shared="one copy of the frozen model",
+        fixed_cost=0.02,
+        member_cost=0.98,
+    ),
+)
+"""The same for trials of the method `lora`, whose adapters may stand in one model. The costs are
+those on a CPU, where they train in turn; timings tell what an accelerator makes of it."""
 LANGUAGE_MODELING = Stage(
     name="transfer/language-modeling",
     version=1,
@@ -113,8 +157,26 @@ WEIGHTS = Stage(
 """In no trial's graph: an export asks for it."""
 EVALUATE = Stage(
     name="transfer/evaluate",
-    version=1,
+    version=2,
     function="pipelines.transfer.evaluation:evaluate",
     typical_s=0.02,
     needs_accelerator=False,
 )
+
+
+def allows_read_outs(params: Mapping[str, Any]) -> bool:
+    """Return whether a shorter training is the beginning of a longer one, step by step."""
+    return (
+        params["schedule"] == "constant"
+        and params["warmup_ratio"] == 0
+        and params["patience"] is None
+    )
+
+
+def finetune_stage(params: Mapping[str, Any]) -> Stage:
+    """Return the stage that trains by a method: what may be shared depends on the params."""
+    if params["method"] == "partial":
+        return FINETUNE_PARTLY
+    if params["method"] == "lora":
+        return FINETUNE_ADAPTERS
+    return FINETUNE_READ_OUT if allows_read_outs(params) else FINETUNE

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, cast
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pipelines.contract import InputError, Pipeline, load_object
+from pipelines.contract import InputError, load_object
+from pipelines.pipeline import Pipeline
 
 STUDENTS_PARAMS: Final = ("train_size", "validation_size", "test_size", "max_length")
 """Params in which a teacher is by default as its student."""

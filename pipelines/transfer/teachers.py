@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from pipelines.contract import InputError, Node, TrialSettings
+from pipelines.contract import InputError, Node
 from pipelines.models.made import given
+from pipelines.pipeline import TrialSettings
 from pipelines.sources import TaskKind, resolve_model
 from pipelines.transfer.params import DistillParams
 from pipelines.transfer.stages import TEACH

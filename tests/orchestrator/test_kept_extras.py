@@ -7,7 +7,9 @@ import pytest
 from orchestrator import plan, report, run
 from orchestrator.running.status import sweep_status
 from orchestrator.running.workspace import open_sweep
-from pipelines.contract import Node, TrialSettings, extras_of
+from pipelines.contract import Node
+from pipelines.labels import extras_of
+from pipelines.pipeline import TrialSettings
 from tests.toy import EVALUATE, PREPARE, WORK, Data, ToyPipeline
 
 
@@ -101,7 +103,7 @@ def test_a_stage_that_fails_when_computed_again_takes_down_only_those_who_want_t
     toy, monkeypatch
 ):
     run(sweep_of(toy, 0), backend="inline")
-    monkeypatch.setattr("tests.toy._note", broken_in_work)
+    monkeypatch.setattr("tests.toy.note", broken_in_work)
     made = run(sweep_of(toy, 0, 1), backend="inline")
     assert made.counts == {"FINISHED": 2, "FAILED": 2}
     assert report(sweep_of(toy, 0, 1)).counts == {"FINISHED": 2, "FAILED": 2}

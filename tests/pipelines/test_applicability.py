@@ -11,9 +11,10 @@ from orchestrator.errors import InvalidSweepError
 from orchestrator.planning.grid import expand, parse
 from orchestrator.planning.sweep_file import SweepFile
 from pipelines.catalogue import MODELS
-from pipelines.contract import InputError, Node, Stage, TrialSettings
+from pipelines.contract import InputError, Node, Stage
 from pipelines.models.facts import facts_of
 from pipelines.models.made import MadeModel
+from pipelines.pipeline import TrialSettings
 from pipelines.sources import Model, Origin, Source, fetch_model, resolve_model, resolve_task
 from pipelines.sources.local import folder_digest
 from pipelines.transfer.graph import TRANSFER

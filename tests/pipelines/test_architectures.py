@@ -12,11 +12,12 @@ from transformers import AutoModel
 
 from cluster.job import Resources
 from orchestrator.running.work import WorkerContext
-from pipelines.contract import InputError, TrialSettings, load_object
+from pipelines.contract import InputError, load_object
 from pipelines.models.anatomy import layers_of
 from pipelines.models.backbone import warm_tokenizer
 from pipelines.models.files import model_files
 from pipelines.models.made import given
+from pipelines.pipeline import TrialSettings
 from pipelines.sources import Model, TaskKind, resolve_model, resolve_task
 from pipelines.transfer.finetuning import new_learner
 from pipelines.transfer.graph import TRANSFER

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.contract import CohortMember, DivergedError
+from pipelines.cohorts import CohortMember
+from pipelines.contract import DivergedError
 from pipelines.transfer.finetuning import finetune
 from pipelines.transfer.partial_cohort import finetune_together
 from tests.pipelines.test_finetuning import context, files, member, model, tokens

@@ -11,10 +11,11 @@ from cluster.job import Resources
 from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.work import WorkerContext
-from pipelines.contract import DivergedError, InputError, TrialSettings
+from pipelines.contract import DivergedError, InputError
 from pipelines.language.blocking import tokenize_blocks
 from pipelines.models.examination import examine
 from pipelines.models.files import write_model
+from pipelines.pipeline import TrialSettings
 from pipelines.pretrain.evaluation import evaluate
 from pipelines.pretrain.graph import PRETRAIN
 from pipelines.pretrain.params import OBJECTIVES, PretrainParams

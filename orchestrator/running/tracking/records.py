@@ -92,8 +92,9 @@ def trial_record(result: TrialResult) -> RunRecord:
         "fanflare.task": trial.task,
         "fanflare.method": trial.method,
         "fanflare.seed": str(trial.seed),
-        "fanflare.fidelity": str(result.fidelity),
     }
+    if result.label is not None:
+        tags["fanflare.fidelity"] = result.label
     if result.failure is not None:
         tags["fanflare.failure_cause"] = str(result.failure.cause)
         tags["fanflare.failure_message"] = mask_credentials(result.failure.message)

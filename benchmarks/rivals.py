@@ -1,0 +1,150 @@
+"""What a user would write under Ray Tune for the sweeps of `benchmarks.sharing`, at its best.
+
+Class trainables with `reuse_actors=True`: imports, model and data stay in a process from trial
+to trial. None of them writes to MLflow, which would slow Tune further; fanflare does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import ray
+import torch
+from ray import tune
+from sklearn.linear_model import SGDClassifier
+from transformers import AutoModel, AutoTokenizer
+
+from cluster.job import Resources
+from orchestrator.running.work import WorkerContext
+from pipelines.catalogue import MODELS, TASKS
+from pipelines.sources import fetch_model
+from pipelines.transfer.data.loading import load
+
+MODEL = "all-MiniLM-L6-v2"
+MAX_LENGTH = 64
+BATCH_SIZE = 32
+
+
+@cache
+def texts(task: str, sizes: tuple[int, int, int]) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Return the very rows that fanflare's trials have: texts and classes by split."""
+    names = ("train_size", "validation_size", "test_size")
+    member = dict(zip(names, sizes, strict=True))
+    (result,) = load(WorkerContext(Resources()), [member], {}, {"task": TASKS[task]})
+    return {
+        split: (table["text"].to_pylist(), table["label"].to_numpy())
+        for split, table in result.tables.items()
+    }
+
+
+@cache
+def trunk() -> tuple[Any, Any]:
+    """Return tokenizer and frozen model, loaded once in a process."""
+    folder = fetch_model(MODELS[MODEL])
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+
+
+def embed(batch: Sequence[str]) -> torch.Tensor:
+    """Return mean-pooled features, `(batch, width)`."""
+    tokenizer, model = trunk()
+    inputs = tokenizer(
+        list(batch), truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden = model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(-1)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+
+def embed_all(rows: Sequence[str]) -> np.ndarray:
+    """Return the features of all rows, batched by length as anyone would."""
+    order = np.argsort([len(text) for text in rows], kind="stable")
+    features = np.empty((len(rows), 384), dtype=np.float32)
+    for start in range(0, len(rows), 64):
+        places = order[start : start + 64]
+        features[places] = embed([rows[place] for place in places]).numpy()
+    return features
+
+
+class _Reused(tune.Trainable):
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        """Take another trial's params, so that the process is used again."""
+        self.config = dict(new_config)
+        return True
+
+
+class FrozenTrunk(_Reused):
+    """A trial as most people write it: each batch goes through the frozen model, then the head."""
+
+    def step(self) -> dict[str, Any]:
+        """Train all epochs of a trial, and return its test accuracy."""
+        torch.set_num_threads(1)
+        data = texts("rotten-tomatoes", tuple(self.config["sizes"]))
+        rows, labels = data["train"]
+        torch.manual_seed(self.config["seed"])
+        head = torch.nn.Linear(384, 2)
+        optimizer = torch.optim.AdamW(
+            head.parameters(), lr=self.config["lr"], weight_decay=self.config["weight_decay"]
+        )
+        targets = torch.tensor(labels, dtype=torch.int64)
+        for _ in range(self.config["epochs"]):
+            order = torch.randperm(len(rows))
+            for places in order.split(BATCH_SIZE):
+                features = embed([rows[place] for place in places]).clone()
+                loss = torch.nn.functional.cross_entropy(head(features), targets[places])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        test, truth = data["test"]
+        predicted = head(torch.from_numpy(embed_all(test))).argmax(1).numpy()
+        return {"accuracy": float((predicted == truth).mean()), "done": True}
+
+
+class CachedFeatures(_Reused):
+    """A trial of someone who caches features by hand: a scikit-learn head on them."""
+
+    def step(self) -> dict[str, Any]:
+        """Train a head, and return its test accuracy."""
+        data = ray.get(self.config["features"][self.config.get("task", 0)])
+        head = SGDClassifier(
+            loss="log_loss",
+            learning_rate="constant",
+            eta0=self.config["lr"],
+            alpha=self.config["weight_decay"] * 1e-3 or 1e-9,
+            max_iter=self.config["epochs"],
+            tol=None,
+            random_state=self.config["seed"],
+        ).fit(*data["train"])
+        return {"accuracy": float(head.score(*data["test"])), "done": True}
+
+
+def features_of(task: str, sizes: tuple[int, int, int]) -> Any:
+    """Return a task's features by split in Ray's object store."""
+    torch.set_num_threads(2)
+    data = texts(task, sizes)
+    return ray.put({split: (embed_all(rows), labels) for split, (rows, labels) in data.items()})
+
+
+def fit(trainable: type[tune.Trainable], space: Mapping[str, Any], folder: Path) -> list[float]:
+    """Run a grid under Tune, as many trials at once as there are cores; return accuracies."""
+    tuner = tune.Tuner(
+        trainable,
+        param_space=dict(space),
+        tune_config=tune.TuneConfig(metric="accuracy", mode="max", reuse_actors=True),
+        run_config=tune.RunConfig(
+            storage_path=str(folder / "tune"),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    return [result.metrics["accuracy"] for result in tuner.fit() if result.metrics]

@@ -1,0 +1,259 @@
+"""What shared compute is worth: sweeps of fanflare against named rivals, cold, end to end.
+
+    python -m benchmarks.sharing [--rows trunk features partial tasks] [--repeats 1]
+
+Every side is a new process with an empty store, timed from its start to its end; only models and
+data are downloaded before. fanflare's time includes MLflow on SQLite. Test accuracies of both
+sides are compared before a ratio is printed; a rival that would take hours runs some trials and
+is extrapolated, which is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SIZES = (1000, 300, 400)
+RATES = [round(0.001 * 1.25**n, 6) for n in range(10)]
+DECAYS = [0.0, 0.01, 0.1, 0.3]
+EPOCHS = 10
+TASKS = [
+    "rotten-tomatoes",
+    "bbc-news",
+    "reuters-r8",
+    "20-newsgroups",
+    "tweet-author",
+    "medmcqa-subject",
+    "icd10-chapter",
+]
+LARGEST_GAP = 0.03
+"""By how much the mean test accuracies of two sides may differ: the heads start elsewhere and are
+trained by other optimizers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side of a comparison: what it did, and how long that took."""
+
+    seconds: float
+    num_trials: int
+    accuracy: float
+    fixed_s: float = 0.0
+    """Seconds before the first trial, where the rest is to be extrapolated."""
+
+    def extrapolated(self, num_trials: int) -> float:
+        """Return the seconds for another number of trials."""
+        return self.fixed_s + (self.seconds - self.fixed_s) * num_trials / self.num_trials
+
+
+def probes(num_seeds: int, tasks: list[str], rates: list[float], **more: Any) -> dict[str, Any]:
+    """Return a sweep of linear heads."""
+    train, validation, test = SIZES
+    return {
+        "name": "sharing",
+        "models": "all-MiniLM-L6-v2",
+        "tasks": tasks,
+        "seeds": num_seeds,
+        "train_size": train,
+        "validation_size": validation,
+        "test_size": test,
+        "space": {
+            "method": "probe",
+            "max_length": 64,
+            "epochs": EPOCHS,
+            "learning_rate": rates,
+            "weight_decay": DECAYS,
+        },
+        **more,
+    }
+
+
+def partials(**more: Any) -> dict[str, Any]:
+    """Return a sweep of trials that train the uppermost of six layers."""
+    return {
+        "name": "sharing",
+        "models": "all-MiniLM-L6-v2",
+        "tasks": "rotten-tomatoes",
+        "train_size": 400,
+        "validation_size": 100,
+        "test_size": 200,
+        "max_concurrent": 1,
+        "space": {
+            "method": "partial",
+            "frozen_layers": 5,
+            "max_length": 64,
+            "epochs": 3,
+            "learning_rate": [1e-4, 2e-4, 5e-4, 1e-3],
+            "head_learning_rate": [0.003, 0.01],
+        },
+        **more,
+    }
+
+
+def run_sweep(sweep: dict[str, Any], folder: Path) -> None:
+    """Run a sweep and print its mean test accuracy: one side, in a process of its own."""
+    from orchestrator import run  # noqa: PLC0415 - its import is a part of what is timed
+
+    report = run(sweep, store=str(folder / "store"))
+    metrics = [result.metrics["test/accuracy"] for result in report.results]
+    print(json.dumps({"num_trials": len(metrics), "accuracy": statistics.fmean(metrics)}))
+
+
+def tune_trunk(num_trials: int, folder: Path) -> None:
+    """Run trials that pass every batch through the frozen model."""
+    from benchmarks import rivals  # noqa: PLC0415
+
+    rivals.texts("rotten-tomatoes", SIZES)
+    started_at = time.perf_counter()
+    space = {
+        "sizes": list(SIZES),
+        "epochs": EPOCHS,
+        "weight_decay": 0.01,
+        "lr": rivals.tune.grid_search(RATES[:: max(1, len(RATES) * 2 // num_trials)]),
+        "seed": rivals.tune.grid_search([0, 1]),
+    }
+    found = rivals.fit(rivals.FrozenTrunk, space, folder)
+    _print_rival(found, started_at)
+
+
+def tune_features(tasks: list[str], num_seeds: int, rates: list[float], folder: Path) -> None:
+    """Cache features by hand, then run a scikit-learn head a trial."""
+    from benchmarks import rivals  # noqa: PLC0415
+
+    rivals.ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    features = [rivals.features_of(task, SIZES) for task in tasks]
+    started_at = time.perf_counter()
+    space = {
+        "features": features,
+        "task": rivals.tune.grid_search(list(range(len(tasks)))),
+        "epochs": EPOCHS,
+        "lr": rivals.tune.grid_search([rate * 10 for rate in rates]),  # plain SGD wants more
+        "weight_decay": rivals.tune.grid_search(DECAYS),
+        "seed": rivals.tune.grid_search(list(range(num_seeds))),
+    }
+    found = rivals.fit(rivals.CachedFeatures, space, folder)
+    _print_rival(found, started_at)
+
+
+def _print_rival(found: list[float], started_at: float) -> None:
+    trials_s = time.perf_counter() - started_at
+    facts = {"num_trials": len(found), "accuracy": statistics.fmean(found), "trials_s": trials_s}
+    print(json.dumps(facts))
+
+
+def in_new_process(call: str) -> Side:
+    """Run one side, an expression over this module and `folder`, and time all of it."""
+    code = (
+        "from pathlib import Path; import sys; from benchmarks.sharing import *\n"
+        f"folder = Path(sys.argv[1])\n{call}"
+    )
+    with tempfile.TemporaryDirectory(prefix="sharing-") as folder:
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, folder],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(Path.cwd())},
+            check=False,
+        )
+        seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"{call} failed:\n{done.stderr[-3000:]}")
+    facts = json.loads(done.stdout.strip().splitlines()[-1])
+    fixed_s = seconds - facts["trials_s"] if "trials_s" in facts else 0.0
+    return Side(
+        seconds=seconds,
+        num_trials=facts["num_trials"],
+        accuracy=facts["accuracy"],
+        fixed_s=fixed_s,
+    )
+
+
+def compare(name: str, ours: str, theirs: str, num_trials: int, repeats: int, goal: float) -> None:
+    """Print the ratio of two sides, the median of the repeats, with the smallest and largest."""
+    ratios = []
+    for _ in range(repeats):
+        one, other = in_new_process(ours), in_new_process(theirs)
+        if one.num_trials != num_trials:
+            raise SystemExit(f"{name}: {one.num_trials} of {num_trials} trials")
+        if abs(one.accuracy - other.accuracy) > LARGEST_GAP:
+            raise SystemExit(f"{name}: accuracy {one.accuracy:.3f} against {other.accuracy:.3f}")
+        rival_s = other.extrapolated(num_trials)
+        note = "" if other.num_trials == num_trials else f" (from {other.num_trials} trials)"
+        print(
+            f"  fanflare {one.seconds:7.1f} s, accuracy {one.accuracy:.3f};"
+            f" rival {rival_s:8.1f} s{note}, accuracy {other.accuracy:.3f}",
+            flush=True,
+        )
+        ratios.append(rival_s / one.seconds)
+    print(
+        f"{name}: {statistics.median(ratios):.1f} times"
+        f" ({min(ratios):.1f} to {max(ratios):.1f}, goal {goal:g})",
+        flush=True,
+    )
+
+
+def trunk(repeats: int) -> None:
+    """40 configs x 5 seeds against a loop over the frozen model in every trial."""
+    ours = f"run_sweep(probes(5, 'rotten-tomatoes', {RATES}), folder)"
+    compare("probe, frozen model in each trial", ours, "tune_trunk(8, folder)", 200, repeats, 300)
+
+
+def features(repeats: int) -> None:
+    """40 configs x 25 seeds against features cached by hand."""
+    ours = f"run_sweep(probes(25, 'rotten-tomatoes', {RATES}), folder)"
+    theirs = f"tune_features(['rotten-tomatoes'], 25, {RATES}, folder)"
+    compare("probe, features cached by hand", ours, theirs, 1000, repeats, 3)
+
+
+def tasks(repeats: int) -> None:
+    """About 2,000 heads over many tasks against features cached by hand."""
+    num_seeds = round(2000 / len(TASKS) / 40)
+    ours = f"run_sweep(probes({num_seeds}, {TASKS}, {RATES}), folder)"
+    theirs = f"tune_features({TASKS}, {num_seeds}, {RATES}, folder)"
+    num_trials = num_seeds * len(TASKS) * 40
+    compare(f"probe, {len(TASKS)} tasks", ours, theirs, num_trials, repeats, 5)
+
+
+def partial(repeats: int) -> None:
+    """8 trials that freeze 5 of 6 layers against the same without sharing."""
+    compare(
+        "partial, 5 of 6 layers frozen",
+        "run_sweep(partials(), folder)",
+        "run_sweep(partials(sharing='off'), folder)",
+        8,
+        repeats,
+        2.5,
+    )
+
+
+ROWS: dict[str, Callable[[int], None]] = {
+    "trunk": trunk,
+    "features": features,
+    "tasks": tasks,
+    "partial": partial,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--repeats", type=int, default=1)
+    options = parser.parse_args()
+    for name in options.rows:
+        ROWS[name](options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""How a stage ended on a worker, as data: its result's value, or why there is none."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.artifact import Record, StoreError
+from cluster.job import Cause, Failure, State
+from orchestrator.running.redaction import redact
+from pipelines.contract import DivergedError, InputError
+
+_STORE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome:
+    """How one stage ended on a worker."""
+
+    digest: str
+    state: State
+    value: Mapping[str, Any] = field(default_factory=dict)
+    started_at: float = 0.0
+    """Unix time in seconds."""
+    duration_s: float = 0.0
+    reused: bool = False
+    """Whether another process had finished it in the meantime."""
+    cohort_size: int = 1
+    """With how many members it was computed together, itself among them."""
+    cohort_fits: int | None = None
+    """How many members fit into memory, where a cohort turned out to be too large."""
+    failure: Failure | None = None
+
+
+def finished(record: Record, *, reused: bool = False) -> StageOutcome:
+    """Return the outcome of a stage whose artifact is in the store."""
+    return StageOutcome(
+        digest=record.digest,
+        state=State.FINISHED,
+        value=record.value,
+        started_at=record.started_at,
+        duration_s=record.duration_s,
+        reused=reused,
+    )
+
+
+def failed(
+    digest: str, failure: Failure, *, started_at: float = 0.0, duration_s: float = 0.0
+) -> StageOutcome:
+    """Return the outcome of a stage that left nothing."""
+    return StageOutcome(
+        digest=digest,
+        state=State.FAILED,
+        started_at=started_at,
+        duration_s=duration_s,
+        failure=failure,
+    )
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return an exception as data: its cause, one line, and the traceback's text."""
+    message = redact(str(error).strip() or type(error).__name__)
+    text = redact("".join(traceback.format_exception(error)))
+    if isinstance(error, InputError):
+        return Failure(Cause.INPUT, message, text, error.key, error.nearest)
+    return Failure(_cause(error), f"{type(error).__name__}: {message}", text)
+
+
+def _cause(error: BaseException) -> Cause:
+    if isinstance(error, DivergedError):
+        return Cause.DIVERGED
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return Cause.OUT_OF_MEMORY  # torch's error, told by name: no torch here
+    if isinstance(error, StoreError) or getattr(error, "errno", None) in _STORE_ERRORS:
+        return Cause.STORE
+    return Cause.BUG

@@ -1,0 +1,76 @@
+"""Trials that differ in `epochs` only, as one training that stops over after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipelines.cohorts import CohortMember, Finished
+from pipelines.contract import Context, DivergedError, digest_of
+from pipelines.models.backbone import use_threads
+from pipelines.models.files import model_files
+from pipelines.training.loop import Examples, Learner, train_for
+from pipelines.transfer.data.prepared import PREPARED
+from pipelines.transfer.distilling import taught
+from pipelines.transfer.examples import PreparedExamples, num_outputs
+from pipelines.transfer.finetuning import PreparedTask, new_learner
+from pipelines.transfer.stages import allows_read_outs
+
+
+def finetune_once(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
+    """Train for the longest, and give each member the predictions and curve of its last epoch.
+
+    Members that an earlier attempt has passed without keeping them are left to be trained alone.
+    """
+    use_threads(context)
+    first = members[0]
+    files = model_files(context, first.sources, first.inputs)
+    task = PreparedTask(context, first.inputs[PREPARED])
+    learner = new_learner(context, files, first.params, num_outputs(task.labels))
+    train_set = taught(
+        task.sets["train"], task.truth["train"], task.scale, first.inputs, first.params
+    )
+    yield from read_outs(context, task, dict(enumerate(members)), learner, task.sets, train_set)
+
+
+def read_outs(
+    context: Context,
+    task: PreparedTask,
+    members: Mapping[int, CohortMember],
+    learner: Learner,
+    sets: Mapping[str, PreparedExamples],
+    train_set: Examples | None = None,
+) -> Iterator[Finished]:
+    """Train once, for the longest of some members, and give the result of each as it comes.
+
+    Args:
+        context: Has the checkpoints of the members, by their position in the call.
+        task: What is learnt.
+        members: By position; they are alike but for `epochs`.
+        learner: What is trained, as the params of any of the members have it.
+        sets: The rows of each split.
+        train_set: The rows to learn from, where they are more than those of `sets`.
+    """
+    by_epochs = {member.params["epochs"]: index for index, member in members.items()}
+    longest = by_epochs[max(by_epochs)]
+    params, checkpoint = members[longest].params, context.checkpoint(longest)
+    ended: set[int] = set()
+    rows: Examples = sets["train"] if train_set is None else train_set
+    try:
+        for epochs, curve in train_for(
+            tuple(by_epochs), learner, rows, sets["validation"], params, checkpoint
+        ):
+            index = by_epochs[epochs]
+            ended.add(index)
+            yield {index: task.result(learner, curve, members[index].keep, sets)}
+    except DivergedError as error:
+        yield {index: error for index in members if index not in ended}
+
+
+def alike_but_for_epochs(members: Mapping[int, CohortMember]) -> list[dict[int, CohortMember]]:
+    """Return the members in groups of which one training gives all results."""
+    groups: dict[str, dict[int, CohortMember]] = {}
+    for index, member in members.items():
+        is_prefix = allows_read_outs(member.params)
+        hidden = {"epochs": None} if is_prefix else {"position": index}
+        groups.setdefault(digest_of({**member.params, **hidden}), {})[index] = member
+    return list(groups.values())
