@@ -93,6 +93,8 @@ class Cohort:
     """What the members have in common, for people: `one pass of the frozen model`."""
     fixed_cost: float
     """What a cohort costs besides its members, in units of the cost of one node alone."""
+    accelerator_only: bool = False
+    """Whether it pays on an accelerator only."""
     member_cost: float
     """What each member costs, in the same unit; estimates until timings are recorded."""
 

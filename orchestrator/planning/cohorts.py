@@ -50,7 +50,11 @@ class PlannedCohort:
 
 
 def plan_cohorts(
-    needed: Sequence[PlannedStage], nodes: Mapping[str, Node], timings: Timings
+    needed: Sequence[PlannedStage],
+    nodes: Mapping[str, Node],
+    timings: Timings,
+    *,
+    has_accelerator: bool = False,
 ) -> tuple[PlannedCohort, ...]:
     """Return the cohorts among stages that must be computed, those that pay only.
 
@@ -58,14 +62,18 @@ def plan_cohorts(
         needed: The stages, inputs first.
         nodes: Their nodes, by digest.
         timings: What is known of their cost.
+        has_accelerator: Whether trials have one, on which some cohorts pay only.
     """
     alike: dict[str, list[PlannedStage]] = defaultdict(list)
     depths: dict[str, int] = {}
     for stage in needed:
         depths[stage.digest] = 1 + max((depths.get(d, 0) for d in stage.inputs.values()), default=0)
-        if common := nodes[stage.digest].cohort_digest:
-            # Stages of one depth never wait for each other, nor do the jobs that begin with them.
-            alike[f"{common}/{depths[stage.digest]}"].append(stage)
+        sharing = stage.stage.cohort
+        if sharing is None or (sharing.accelerator_only and not has_accelerator):
+            continue
+        # Stages of one depth never wait for each other, nor do the jobs that begin with them.
+        common = f"{nodes[stage.digest].cohort_digest}/{depths[stage.digest]}"
+        alike[common].append(stage)
     cohorts = (_cohort(common, stages, timings) for common, stages in alike.items())
     return tuple(cohort for cohort in cohorts if cohort.is_worth_it)
 

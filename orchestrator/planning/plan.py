@@ -174,7 +174,12 @@ def make_plan(
     needed = _needed(trials, stages, setting.known, setting.skipped)
     cohorts: tuple[PlannedCohort, ...] = ()
     if sweep.sharing == "on":
-        cohorts = plan_cohorts([stages[digest] for digest in needed], nodes, setting.timings)
+        cohorts = plan_cohorts(
+            [stages[digest] for digest in needed],
+            nodes,
+            setting.timings,
+            has_accelerator=sweep.resources.num_gpus > 0,
+        )
         stages = together(stages, cohorts)
     jobs = pack(
         [stages[digest] for digest in needed],

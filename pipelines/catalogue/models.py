@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipelines.models.facts import ModelFacts
 from pipelines.sources.base import Model, Origin, Source
+from pipelines.sources.facts import ModelFacts
 
 _MODELS = (
     Model(

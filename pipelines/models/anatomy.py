@@ -9,6 +9,7 @@ from torch import nn
 
 from pipelines.contract import InputError
 from pipelines.models.facts import num_frozen
+from pipelines.training.loop import FROZEN
 
 
 def layers_of(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -33,6 +34,7 @@ def freeze_below(backbone: nn.Module, frozen_layers: float) -> None:
     name, layers = layers_of(backbone)
     for part in [*_below(backbone, name), *layers[: num_frozen(frozen_layers, len(layers))]]:
         part.requires_grad_(False)
+        setattr(part, FROZEN, True)  # GPT-2's dropout of embeddings has no weights to tell it by
 
 
 def _below(backbone: nn.Module, list_name: str) -> list[nn.Module]:

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 import pipelines.models.efficientnet_lite  # noqa: F401 - AutoModel knows it from here on
 from pipelines.contract import InputError
 from pipelines.models.anatomy import layers_of, linear_layers
-from pipelines.models.facts import ModelFacts
+from pipelines.sources.facts import ModelFacts
 
 _MODALITIES = {"input_ids": "text", "pixel_values": "image"}
 """What a model takes, by the name that transformers gives to its main input."""

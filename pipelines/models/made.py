@@ -11,7 +11,7 @@ from pipelines.pipeline import Pipeline, TrialSettings
 from pipelines.sources.base import Model
 
 if TYPE_CHECKING:
-    from pipelines.models.facts import ModelFacts
+    from pipelines.sources.facts import ModelFacts
 
 MODEL = "model"
 """The role of the model among a node's sources, or among its inputs where a stage makes it."""

@@ -17,11 +17,11 @@ from pipelines.catalogue import TASKS
 from pipelines.catalogue.benchmarks import BENCHMARKS
 from pipelines.contract import InputError, Node, Stage
 from pipelines.language.stages import BLOCKS
-from pipelines.models.facts import ModelFacts
 from pipelines.models.made import MODEL, MadeModel
 from pipelines.pipeline import TrialSettings
 from pipelines.pretrain.params import OBJECTIVES, PretrainParams
 from pipelines.sources import Task, resolve_corpus, resolve_task
+from pipelines.sources.facts import ModelFacts
 from pipelines.transfer.params import DataParams
 from pipelines.transfer.stages import LOAD
 

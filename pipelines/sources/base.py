@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.contract import digest_of
 
 if TYPE_CHECKING:
-    from pipelines.models.facts import ModelFacts
+    from pipelines.sources.facts import ModelFacts
 
 
 class Origin(StrEnum):

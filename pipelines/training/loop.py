@@ -61,6 +61,10 @@ class LabelledExamples(Examples, Protocol):
         """Return which of the labels belong to some rows, in the order of the batch's outputs."""
 
 
+FROZEN = "is_frozen"
+"""An attribute of a module without weights, as dropout, that belongs to what is frozen."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Learner:
     """What is trained: a forward pass and its groups of weights."""
@@ -96,7 +100,8 @@ class Learner:
         self.module.train()
         for part in self.module.modules():
             weights = list(part.parameters())
-            if weights and not any(weight.requires_grad for weight in weights):
+            is_frozen = bool(weights) and not any(weight.requires_grad for weight in weights)
+            if is_frozen or getattr(part, FROZEN, False):
                 part.eval()
 
     def trainable(self) -> dict[str, Tensor]:

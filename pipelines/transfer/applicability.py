@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.contract import InputError
-from pipelines.models.facts import ModelFacts, facts_of, num_frozen
+from pipelines.models.facts import facts_of, num_frozen
 from pipelines.pipeline import TrialSettings
 from pipelines.schema import per_class
 from pipelines.sources.base import Task
+from pipelines.sources.facts import ModelFacts
 from pipelines.transfer.params import DEFAULT_POOLING
 
 HEADLESS_METHODS = frozenset({"probe", "distill"})

@@ -121,7 +121,7 @@ def test_what_an_artifact_lacks_is_named(store):
     artifact = store.open(store.write(record(), {"rows": table()}))
     with pytest.raises(StoreError, match=r"other\.arrow"):
         artifact.table("other")
-    with pytest.raises(StoreError, match="arrays"):
+    with pytest.raises(StoreError, match="no array"):
         artifact.array("x")
 
 

@@ -253,13 +253,23 @@ def test_what_is_frozen_keeps_its_bits_and_the_rest_moves(runner, model, tasks, 
 
 
 def test_frozen_batch_normalisation_keeps_its_statistics(runner, model):
-    backbone = learner(runner, model("resnet"), "partial", frozen_layers=1).module["backbone"]
+    partly = learner(runner, model("resnet"), "partial", frozen_layers=1)
+    backbone = partly.module["backbone"]
     before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
-    backbone.train()
+    partly.begin_training()
     backbone(torch.randn(4, 3, 16, 16))
     changed = {n for n, buffer in backbone.named_buffers() if not torch.equal(buffer, before[n])}
     assert changed
     assert not any(n.startswith(("embedder", "encoder.stages.0.")) for n in changed)
+
+
+def test_what_lies_below_frozen_layers_draws_no_dropout(runner, model):
+    partly = learner(runner, model("gpt2"), "partial", frozen_layers=1)
+    partly.begin_training()
+    backbone = partly.module["backbone"]
+    assert not backbone.drop.training  # it stands beside the layers, and has no weights
+    assert not backbone.h[0].attn.training
+    assert backbone.h[1].attn.training
 
 
 @pytest.mark.parametrize("target", ["attention", "all-linear"])
