@@ -19,11 +19,12 @@ TARGET_JOB_S = 1.0
 """Cheap stages are packed into jobs of about this many seconds: long against the millisecond
 that handing over a job takes, short against a user's patience."""
 
-WORTH_A_WORKER_S = 4.0
+COHORT_JOB_S = 3.0
 """A cohort of less than this is not split: another worker takes longer to import its libraries."""
 
-COHORT_JOB_S = 300.0
-"""A cohort's job ends after about so many seconds: people see results, a crash costs little."""
+TIMES_WHAT_IS_SHARED = 20.0
+"""A job of a long cohort lasts so many times what its members share: short enough that results come
+while others are computed, long enough that sharing pays."""
 
 JOBS_PER_SLOT = 4
 """So many jobs are left for each slot, if there is enough work, so that all end together."""
@@ -85,10 +86,9 @@ def _cohort_jobs(
 ) -> list[PlannedJob]:
     """Return the jobs of a cohort: enough for the slots and for memory, each worth its sharing."""
     total_s = sum(chain.cost_s for chain in chains)
-    num_parts = min(num_slots, cohort.max_jobs, len(chains), ceil(total_s / WORTH_A_WORKER_S))
-    # Long ones are split as long as they still share: four fifths of a job's cost are its members'.
-    num_long = min(ceil(total_s / COHORT_JOB_S), cohort.max_jobs // 4, len(chains) // 2)
-    num_parts = max(1, num_parts, num_long)
+    num_parts = min(num_slots, cohort.max_jobs, int(total_s / COHORT_JOB_S))
+    target_s = max(COHORT_JOB_S, TIMES_WHAT_IS_SHARED * cohort.fixed_s)
+    num_parts = max(1, num_parts, min(int(total_s / target_s), len(chains) // 2))
     if cohort.limit is not None:
         num_parts = max(num_parts, ceil(len(chains) / cohort.limit))
     num_parts = min(num_parts, len(chains))
