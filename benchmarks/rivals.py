@@ -1,7 +1,7 @@
 """What a user would write under Ray Tune for the sweeps of `benchmarks.sharing`, at its best.
 
 Class trainables with `reuse_actors=True`: imports, model and data stay in a process from trial
-to trial. None of them writes to MLflow, which would slow Tune further; fanflare does.
+to trial. Where a sweep is tracked, Tune's own callback writes every trial to MLflow on SQLite.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import ray
 import torch
 from ray import tune
+from ray.air.integrations.mlflow import MLflowLoggerCallback
 from sklearn.linear_model import SGDClassifier
 from transformers import AutoModel, AutoTokenizer
 
@@ -135,8 +136,14 @@ def features_of(task: str, sizes: tuple[int, int, int]) -> Any:
     return ray.put({split: (embed_all(rows), labels) for split, (rows, labels) in data.items()})
 
 
-def fit(trainable: type[tune.Trainable], space: Mapping[str, Any], folder: Path) -> list[float]:
+def fit(
+    trainable: type[tune.Trainable], space: Mapping[str, Any], folder: Path, *, tracked: bool
+) -> list[float]:
     """Run a grid under Tune, as many trials at once as there are cores; return accuracies."""
+    callbacks = []
+    if tracked:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        callbacks.append(MLflowLoggerCallback(tracking_uri=uri, experiment_name="sharing"))
     tuner = tune.Tuner(
         trainable,
         param_space=dict(space),
@@ -144,6 +151,7 @@ def fit(trainable: type[tune.Trainable], space: Mapping[str, Any], folder: Path)
         run_config=tune.RunConfig(
             storage_path=str(folder / "tune"),
             verbose=0,
+            callbacks=callbacks,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

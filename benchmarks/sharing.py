@@ -1,9 +1,10 @@
 """What shared compute is worth: sweeps of fanflare against named rivals, cold, end to end.
 
-    python -m benchmarks.sharing [--rows trunk features partial tasks] [--repeats 1]
+    python -m benchmarks.sharing [--rows trunk features untracked tasks partial] [--repeats 1]
 
 Every side is a new process with an empty store, timed from its start to its end; only models and
-data are downloaded before. fanflare's time includes MLflow on SQLite. Test accuracies of both
+data are downloaded before. Both sides write every trial to MLflow on SQLite, but for the row
+`untracked`, where neither does. Test accuracies of both
 sides are compared before a ratio is printed; a rival that would take hours runs some trials and
 is extrapolated, which is said.
 """
@@ -56,7 +57,7 @@ class Side:
         return self.fixed_s + (self.seconds - self.fixed_s) * num_trials / self.num_trials
 
 
-def probes(num_seeds: int, tasks: list[str], rates: list[float], **more: Any) -> dict[str, Any]:
+def probes(num_seeds: int, tasks: list[str], **more: Any) -> dict[str, Any]:
     """Return a sweep of linear heads."""
     train, validation, test = SIZES
     return {
@@ -71,7 +72,7 @@ def probes(num_seeds: int, tasks: list[str], rates: list[float], **more: Any) ->
             "method": "probe",
             "max_length": 64,
             "epochs": EPOCHS,
-            "learning_rate": rates,
+            "learning_rate": RATES,
             "weight_decay": DECAYS,
         },
         **more,
@@ -122,11 +123,11 @@ def tune_trunk(num_trials: int, folder: Path) -> None:
         "lr": rivals.tune.grid_search(RATES[:: max(1, len(RATES) * 2 // num_trials)]),
         "seed": rivals.tune.grid_search([0, 1]),
     }
-    found = rivals.fit(rivals.FrozenTrunk, space, folder)
+    found = rivals.fit(rivals.FrozenTrunk, space, folder, tracked=True)
     _print_rival(found, started_at)
 
 
-def tune_features(tasks: list[str], num_seeds: int, rates: list[float], folder: Path) -> None:
+def tune_features(tasks: list[str], num_seeds: int, folder: Path, *, tracked: bool = True) -> None:
     """Cache features by hand, then run a scikit-learn head a trial."""
     from benchmarks import rivals  # noqa: PLC0415
 
@@ -135,13 +136,14 @@ def tune_features(tasks: list[str], num_seeds: int, rates: list[float], folder: 
     started_at = time.perf_counter()
     space = {
         "features": features,
+        "untracked": untracked,
         "task": rivals.tune.grid_search(list(range(len(tasks)))),
         "epochs": EPOCHS,
-        "lr": rivals.tune.grid_search([rate * 10 for rate in rates]),  # plain SGD wants more
+        "lr": rivals.tune.grid_search([rate * 10 for rate in RATES]),  # plain SGD wants more
         "weight_decay": rivals.tune.grid_search(DECAYS),
         "seed": rivals.tune.grid_search(list(range(num_seeds))),
     }
-    found = rivals.fit(rivals.CachedFeatures, space, folder)
+    found = rivals.fit(rivals.CachedFeatures, space, folder, tracked=tracked)
     _print_rival(found, started_at)
 
 
@@ -205,22 +207,29 @@ def compare(name: str, ours: str, theirs: str, num_trials: int, repeats: int, go
 
 def trunk(repeats: int) -> None:
     """40 configs x 5 seeds against a loop over the frozen model in every trial."""
-    ours = f"run_sweep(probes(5, 'rotten-tomatoes', {RATES}), folder)"
+    ours = "run_sweep(probes(5, ['rotten-tomatoes']), folder)"
     compare("probe, frozen model in each trial", ours, "tune_trunk(8, folder)", 200, repeats, 300)
 
 
 def features(repeats: int) -> None:
     """40 configs x 25 seeds against features cached by hand."""
-    ours = f"run_sweep(probes(25, 'rotten-tomatoes', {RATES}), folder)"
-    theirs = f"tune_features(['rotten-tomatoes'], 25, {RATES}, folder)"
+    ours = "run_sweep(probes(25, ['rotten-tomatoes']), folder)"
+    theirs = "tune_features(['rotten-tomatoes'], 25, folder)"
     compare("probe, features cached by hand", ours, theirs, 1000, repeats, 3)
+
+
+def untracked(repeats: int) -> None:
+    """The same without MLflow on either side."""
+    ours = "run_sweep(probes(25, ['rotten-tomatoes'], tracking='off'), folder)"
+    theirs = "tune_features(['rotten-tomatoes'], 25, folder, tracked=False)"
+    compare("the same without MLflow", ours, theirs, 1000, repeats, 3)
 
 
 def tasks(repeats: int) -> None:
     """About 2,000 heads over many tasks against features cached by hand."""
     num_seeds = round(2000 / len(TASKS) / 40)
-    ours = f"run_sweep(probes({num_seeds}, {TASKS}, {RATES}), folder)"
-    theirs = f"tune_features({TASKS}, {num_seeds}, {RATES}, folder)"
+    ours = f"run_sweep(probes({num_seeds}, {TASKS}), folder)"
+    theirs = f"tune_features({TASKS}, {num_seeds}, folder)"
     num_trials = num_seeds * len(TASKS) * 40
     compare(f"probe, {len(TASKS)} tasks", ours, theirs, num_trials, repeats, 5)
 
@@ -240,6 +249,7 @@ def partial(repeats: int) -> None:
 ROWS: dict[str, Callable[[int], None]] = {
     "trunk": trunk,
     "features": features,
+    "untracked": untracked,
     "tasks": tasks,
     "partial": partial,
 }
