@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types tests format clean
+.PHONY: demo test lint types tests coverage format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fanflare run examples/quickstart.yaml
@@ -21,6 +21,9 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 tests: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+coverage: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 format: $(VENV)/.installed-dev
