@@ -5,14 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.cohorts import CohortMember
 from pipelines.contract import DivergedError
 from pipelines.models.lora_bank import Adapter, LoraBank, NotSharedError
 from pipelines.sources import resolve_task
 from pipelines.transfer.data.loading import load
 from pipelines.transfer.data.tokenization import tokenize
-from pipelines.transfer.finetuning import finetune, new_learner
+from pipelines.transfer.finetuning import new_learner
 from pipelines.transfer.lora_cohort import finetune_together
+from tests.pipelines.cohorts import alone, assert_equal
+from tests.pipelines.cohorts import together as run_together
 from tests.pipelines.test_finetuning import context, files, member, model, tokens
 from tests.pipelines.test_transfer import Fake
 from tests.pipelines.tiny import save_tagged
@@ -38,29 +39,8 @@ def mixed(count, **common):
 
 
 def together(context, model, tokens, params, *, side_by_side=True):
-    members = [
-        CohortMember(params=each, inputs={"prepared": tokens}, sources={"model": model})
-        for each in params
-    ]
-    ended = {}
-    for batch in finetune_together(context, members, side_by_side=side_by_side):
-        ended |= batch
-    return ended
-
-
-def alone(context, model, tokens, params):
-    (result,) = finetune(context, [params], {"prepared": tokens}, {"model": model})
-    return result
-
-
-def assert_equal(one, other):
-    ours, theirs = (np.stack(r.tables["predictions"]["scores"].to_pylist()) for r in (one, other))
-    np.testing.assert_allclose(ours, theirs, atol=2e-4)
-    assert len(one.value["curve"]) == len(other.value["curve"])
-    for point, twin in zip(one.value["curve"], other.value["curve"], strict=True):
-        assert point == pytest.approx(twin, abs=2e-4)
-    for name in ("num_weights", "num_trained_weights"):
-        assert one.value[name] == other.value[name]
+    options = {"side_by_side": side_by_side}
+    return run_together(finetune_together, context, model, tokens, params, **options)
 
 
 @pytest.mark.parametrize(

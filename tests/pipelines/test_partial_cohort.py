@@ -1,12 +1,11 @@
 """Trials that freeze the same layers share one pass, and come to what each comes to alone."""
 
-import numpy as np
 import pytest
 
-from pipelines.cohorts import CohortMember
 from pipelines.contract import DivergedError
-from pipelines.transfer.finetuning import finetune
 from pipelines.transfer.partial_cohort import finetune_together
+from tests.pipelines.cohorts import alone, assert_equal
+from tests.pipelines.cohorts import together as run_together
 from tests.pipelines.test_finetuning import context, files, member, model, tokens
 
 __all__ = ["context", "files", "model", "tokens"]  # fixtures
@@ -30,28 +29,7 @@ def mixed(count):
 
 
 def together(context, model, tokens, params):
-    members = [
-        CohortMember(params=each, inputs={"prepared": tokens}, sources={"model": model})
-        for each in params
-    ]
-    ended = {}
-    for batch in finetune_together(context, members):
-        ended |= batch
-    return ended
-
-
-def alone(context, model, tokens, params):
-    (result,) = finetune(context, [params], {"prepared": tokens}, {"model": model})
-    return result
-
-
-def assert_equal(one, other):
-    ours, theirs = (np.stack(r.tables["predictions"]["scores"].to_pylist()) for r in (one, other))
-    np.testing.assert_allclose(ours, theirs, atol=2e-4)
-    assert len(one.value["curve"]) == len(other.value["curve"])
-    for point, twin in zip(one.value["curve"], other.value["curve"], strict=True):
-        assert point == pytest.approx(twin, abs=2e-4)
-    assert one.value["num_trained_weights"] == other.value["num_trained_weights"]
+    return run_together(finetune_together, context, model, tokens, params)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 32])
