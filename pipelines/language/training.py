@@ -6,7 +6,7 @@ What pre-training, adapting to a domain and the task of language modelling have 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from pipelines.language.objectives import (
     language_forward,
 )
 from pipelines.models.token_batches import TokenBatches
-from pipelines.training.loop import Learner, mean_loss, train
+from pipelines.training.loop import Learner, mean_loss, train_for
 
 Objective = Literal["masked", "causal"]
 """Hidden tokens are predicted from both sides, or each next one from those before it."""
@@ -70,6 +70,7 @@ def language_learner(
     model: nn.Module,
     groups: list[dict[str, Any]] | None = None,
     precision: torch.dtype = torch.float32,
+    switched: Sequence[nn.Module] | None = None,
 ) -> Learner:
     """Return what the training loop trains; the model takes no other forward pass after this.
 
@@ -78,6 +79,7 @@ def language_learner(
             `AutoModelForCausalLM`.
         groups: AdamW's groups; by default one of all free weights.
         precision: `bfloat16` runs the forward pass in mixed precision.
+        switched: The only parts that training switches on, as of :class:`Learner`.
     """
     free = [weight for weight in model.parameters() if weight.requires_grad]
     return Learner(
@@ -85,6 +87,7 @@ def language_learner(
         module=model,
         groups=groups if groups is not None else [{"params": free}],
         precision=precision,
+        switched=switched,
     )
 
 
@@ -137,16 +140,50 @@ def train_on_blocks(
         InputError: The objective does not fit the tokenizer.
         DivergedError: The loss is no longer finite.
     """
+    whole = (params["epochs"],)
+    *_, (_, done) = train_on_blocks_for(whole, learner, blocks, vocabulary, params, checkpoint)
+    return done
+
+
+def train_on_blocks_for(
+    epochs: Collection[int],
+    learner: Learner,
+    blocks: Mapping[str, pa.Table],
+    vocabulary: Vocabulary,
+    params: Mapping[str, Any],
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[tuple[int, LanguageTraining]]:
+    """Train once and stop over after several numbers of epochs; see :func:`train_for`.
+
+    Args:
+        epochs: After how many epochs to stop over; the most of them are those of `params`.
+        learner: As for :func:`train_on_blocks`, as what follows.
+        blocks: Tables `train` and `validation`.
+        vocabulary: Of the tokenizer that made them.
+        params: What the loop takes, and the objective.
+        checkpoint: Where to go on from; what an earlier attempt has passed is not given again.
+
+    Yields:
+        A number of epochs and how training went until there, while the learner has the weights
+        that belong to it.
+
+    Raises:
+        InputError: The objective does not fit the tokenizer.
+        DivergedError: The loss is no longer finite.
+    """
     device = str(next(learner.module.parameters()).device)
     train_set = language_examples(blocks["train"], vocabulary, params, device, seed=params["seed"])
     validation_set = language_examples(
         blocks["validation"], vocabulary, params, device, seed=VALIDATION_SEED
     )
     before = mean_loss(learner, validation_set)
-    curve = train(learner, train_set, validation_set, params, checkpoint)
-    losses = [point["validation_loss"] for point in curve if "validation_loss" in point]
     keeps_best = params.get("patience") is not None
-    return LanguageTraining(
-        curve=[{"step": 0, "epoch": 0, "validation_loss": before}, *curve],
-        validation_loss=min(losses) if keeps_best else losses[-1],
-    )
+    for after, curve in train_for(epochs, learner, train_set, validation_set, params, checkpoint):
+        losses = [point["validation_loss"] for point in curve if "validation_loss" in point]
+        yield (
+            after,
+            LanguageTraining(
+                curve=[{"step": 0, "epoch": 0, "validation_loss": before}, *curve],
+                validation_loss=min(losses) if keeps_best else losses[-1],
+            ),
+        )

@@ -71,19 +71,27 @@ def depth_of_weights(backbone: nn.Module) -> tuple[dict[str, int], int]:
     depths = {}
     for name, weight in backbone.named_parameters():
         if name.startswith(f"{list_name}."):
-            depths[name] = 1 + int(name[len(list_name) + 1 :].partition(".")[0])
+            depths[name] = 1 + _number(name, list_name)
         else:
             depths[name] = 0 if id(weight) in below else top
     return depths, top
 
 
-def linear_layers(backbone: nn.Module, *, attention_only: bool) -> list[str]:
+def linear_layers(
+    backbone: nn.Module, *, attention_only: bool, frozen_layers: float = 0
+) -> list[str]:
     """Return the names of the linear maps inside the layers, or inside their attention only.
 
+    Args:
+        backbone: The model.
+        attention_only: Whether those outside the attention are left out.
+        frozen_layers: How many of the lowest layers are left out: a count, or a fraction below 1.
+
     Raises:
-        InputError: There are none, as in a convolutional network.
+        InputError: There are none, as in a convolutional network; or fewer layers.
     """
-    list_name, _ = layers_of(backbone)
+    list_name, layers = layers_of(backbone)
+    first = num_frozen(frozen_layers, len(layers))
     parents = {
         name: "attention" in type(module).__name__.lower()
         for name, module in backbone.named_modules()
@@ -92,12 +100,22 @@ def linear_layers(backbone: nn.Module, *, attention_only: bool) -> list[str]:
         name
         for name, module in backbone.named_modules()
         if name.startswith(f"{list_name}.")
+        and _number(name, list_name) >= first
         and type(module).__name__ in ("Linear", "Conv1D")
         and (not attention_only or _is_inside(name, parents))
     ]
     if not found:
-        raise InputError("this model has no linear maps to adapt in its layers", key="method")
+        above = f" above the lowest {first}" if first else ""
+        raise InputError(
+            f"this model has no linear maps to adapt in its layers{above}",
+            key="frozen_layers" if first else "method",
+        )
     return found
+
+
+def _number(name: str, list_name: str) -> int:
+    """Return in which layer it is, from 0."""
+    return int(name[len(list_name) + 1 :].partition(".")[0])
 
 
 def _is_inside(name: str, is_attention: dict[str, bool]) -> bool:

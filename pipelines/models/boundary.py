@@ -7,7 +7,7 @@ numbers, else a kept activation would not be what the whole model gives.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,47 +26,38 @@ BOUNDARY = "boundary"
 class Inputs(Protocol):
     """Rows of a split as the model takes them."""
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-
     def batch(self, rows: Rows) -> dict[str, Tensor]:
         """Return the model's inputs for some rows."""
 
-    def by_length(self, batch_size: int) -> Iterable[Rows]:
-        """Yield all rows in batches that are cheap to run."""
+    def keys(self) -> list[bytes]:
+        """Return for each row what the model sees of it."""
+
+    def by_length(self, batch_size: int, rows: Rows | None = None) -> Iterable[Rows]:
+        """Yield some rows, or all, in batches that are cheap to run."""
 
 
 class Activations:
-    """What the lower part of a model gives for every row, without padding.
+    """What goes into a layer for each of some rows, without padding."""
 
-    Args:
-        pieces: For each row `(length, width)`, or `(channels, height, width)` of an image.
-        is_ragged: Whether rows differ in length, and are padded a batch at a time.
-    """
+    def __init__(self) -> None:
+        self._pieces: list[Tensor] = []  # of a row each, views of what was added
 
-    def __init__(self, pieces: Sequence[Tensor], *, is_ragged: bool) -> None:
-        self._is_ragged = is_ragged
-        if not is_ragged:
-            self._whole = torch.stack(list(pieces))
+    def add(self, hidden: Tensor, mask: Tensor | None) -> None:
+        """Keep those of further rows.
+
+        Args:
+            hidden: `(batch, length, width)`, or `(batch, channels, height, width)` of images.
+            mask: `(batch, length)`, 1 where there is a token; None where nothing is padded.
+        """
+        if mask is None:
+            self._pieces += hidden.unbind()
             return
-        self._lengths = np.array([len(piece) for piece in pieces])
-        self._starts = np.cumsum(self._lengths) - self._lengths
-        self._whole = torch.cat(list(pieces))  # (tokens of all rows, width)
-
-    @property
-    def num_bytes(self) -> int:
-        """How much memory they take."""
-        return self._whole.numel() * self._whole.element_size()
+        tokens = hidden[mask.bool()]  # (tokens of all rows, width)
+        self._pieces += torch.split(tokens, mask.sum(1).tolist())
 
     def batch(self, rows: Rows) -> Tensor:
         """Return the activations of some rows, `(batch, longest, width)`, zero where padded."""
-        if not self._is_ragged:
-            return self._whole[torch.as_tensor(rows)]
-        lengths = self._lengths[rows]
-        padded = self._whole.new_zeros(len(rows), int(lengths.max()), self._whole.shape[1])
-        for place, (start, length) in enumerate(zip(self._starts[rows], lengths, strict=True)):
-            padded[place, :length] = self._whole[start : start + length]
-        return padded
+        return nn.utils.rnn.pad_sequence([self._pieces[row] for row in rows], batch_first=True)
 
 
 class _Reached(Exception):  # noqa: N818 - it ends a forward pass early, and is no error
@@ -74,47 +65,65 @@ class _Reached(Exception):  # noqa: N818 - it ends a forward pass early, and is 
 
 
 @torch.no_grad()  # not inference mode: they are trained on
-def activations(
-    backbone: nn.Module, inputs: Inputs, depths: Iterable[int], batch_size: int
-) -> dict[int, Activations]:
-    """Return what goes into the layers of some depths, by depth, from one pass over all rows.
+def into_layers(
+    backbone: nn.Module, batch: Mapping[str, Tensor], depths: Collection[int]
+) -> dict[int, Tensor]:
+    """Return what goes into the layers of some depths, `(batch, length, width)` each.
 
     Args:
         backbone: The model, in eval mode.
-        inputs: The rows.
+        batch: Its inputs.
         depths: How many layers lie below each cut, from 0; each less than there are layers.
-        batch_size: Rows in one pass.
     """
     _, layers = layers_of(backbone)
-    wanted = sorted(set(depths))
-    pieces: dict[int, list[Any]] = {depth: [None] * len(inputs) for depth in wanted}
     seen: dict[int, Tensor] = {}
 
     def note(depth: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[depth] = args[0] if args else kwargs["hidden_states"]
-            if depth == wanted[-1]:
+            # A copy, because what lies above may work in place.
+            seen[depth] = (args[0] if args else kwargs["hidden_states"]).clone()
+            if depth == max(depths):
                 raise _Reached  # what lies above is not asked for
 
         return hook
 
-    hooks = [layers[d].register_forward_pre_hook(note(d), with_kwargs=True) for d in wanted]
-    is_ragged = False
+    hooks = [layers[d].register_forward_pre_hook(note(d), with_kwargs=True) for d in depths]
     try:
-        for rows in inputs.by_length(batch_size):
-            batch = inputs.batch(rows)
-            with contextlib.suppress(_Reached):
-                last_hidden(backbone, batch)
-            is_ragged = MASK in batch
-            lengths = batch[MASK].sum(1).tolist() if is_ragged else None
-            for depth, hidden in seen.items():
-                for place, row in enumerate(rows):
-                    piece = hidden[place, : lengths[place]] if lengths else hidden[place]
-                    pieces[depth][row] = piece.clone()
+        with contextlib.suppress(_Reached):
+            last_hidden(backbone, batch)
     finally:
         for hook in hooks:
             hook.remove()
-    return {depth: Activations(part, is_ragged=is_ragged) for depth, part in pieces.items()}
+    return seen
+
+
+def activations(
+    backbone: nn.Module, splits: Sequence[Inputs], depths: Collection[int], batch_size: int
+) -> tuple[dict[int, Activations], list[Rows]]:
+    """Return what goes into the layers of some depths, from one pass over the distinct rows.
+
+    Args:
+        backbone: The model, in eval mode.
+        splits: The rows; one that several splits have goes through the model once, and is kept
+            once.
+        depths: As for :func:`into_layers`.
+        batch_size: Rows in one pass.
+
+    Returns:
+        The activations by depth, and for each split where among them its rows are.
+    """
+    kept = {depth: Activations() for depth in depths}
+    places: dict[bytes, int] = {}
+    keys = [split.keys() for split in splits]
+    for split, own in sorted(zip(splits, keys, strict=True), key=lambda pair: -len(pair[1])):
+        first = {key: row for row, key in reversed(list(enumerate(own))) if key not in places}
+        fresh = np.array(sorted(first.values()), dtype=np.int64)
+        for rows in split.by_length(batch_size, fresh):
+            batch = split.batch(rows)
+            for depth, hidden in into_layers(backbone, batch, depths).items():
+                kept[depth].add(hidden, batch.get(MASK))
+            places |= {own[row]: len(places) + place for place, row in enumerate(rows)}
+    return kept, [np.array([places[key] for key in own], dtype=np.int64) for own in keys]
 
 
 def cut_below(backbone: nn.Module, depth: int) -> None:

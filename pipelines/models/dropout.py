@@ -31,3 +31,11 @@ class DrawnDropout(nn.Dropout):
         if not self.training or self.p == 0:
             return input
         return input * dropout_mask(input.shape, self.p, input.device).to(input.dtype)
+
+
+def adapter_dropouts(model: nn.Module) -> list[nn.Module]:
+    """Return the dropout of a model's adapters: all that training switches on of such a model.
+
+    A base with adapters is a fixed function as any frozen part is, even around the adapters.
+    """
+    return [part for part in model.modules() if isinstance(part, DrawnDropout)]

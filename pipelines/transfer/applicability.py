@@ -174,11 +174,19 @@ def _check_layers(case: _Case) -> None:
         )
     if frozen is None:
         return
+    most = num_layers if case.has("target_modules") is None else num_layers - 1
     try:
-        num_frozen(frozen, num_layers)
+        count = num_frozen(frozen, num_layers)
     except InputError as error:
         message = f"of model {case.name!r} {error}; take a fraction, or {ONLY_FITTING}"
-        raise InputError(message, key=error.key, nearest=error.nearest) from error
+        raise InputError(message, key=error.key, nearest=str(most)) from error
+    if count > most:
+        raise InputError(
+            f"method {case.params.method!r} adapts the layers above the frozen ones, and of the "
+            f"{num_layers} of model {case.name!r} none is left; freeze fewer, or {ONLY_FITTING}",
+            key="frozen_layers",
+            nearest=str(most),
+        )
 
 
 def _check_adapters(case: _Case) -> None:

@@ -17,7 +17,7 @@ from pipelines.models.backbone import (
     trainable_copy,
     use_threads,
 )
-from pipelines.models.dropout import DrawnDropout
+from pipelines.models.dropout import DrawnDropout, adapter_dropouts
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.seeding import stream_seed
 from pipelines.training.loop import Learner, predict, train
@@ -105,9 +105,7 @@ def new_learner(context: Context, files: ModelFiles, member: Member, outputs: in
     config: Any = backbone.config
     head = new_head(_width(config), outputs, member["seed"]).to(context.device)
     dropout = DrawnDropout(getattr(config, "hidden_dropout_prob", 0.1))
-    # A base with adapters is a fixed function as any frozen part is, even around the adapters.
     is_fixed = member["method"] == "lora"
-    adapted = [part for part in backbone.modules() if isinstance(part, DrawnDropout)]
 
     def forward(batch: dict[str, Tensor]) -> Tensor:
         features = features_of(backbone, batch, member["pooling"])  # (batch, width)
@@ -118,7 +116,7 @@ def new_learner(context: Context, files: ModelFiles, member: Member, outputs: in
         module=nn.ModuleDict({"backbone": backbone, "dropout": dropout, "head": head}),
         groups=[*backbone_groups(backbone, member), _head_group(head, member)],
         precision=precision_on(context.device, member["precision"]),
-        switched=[*adapted, dropout, head] if is_fixed else None,
+        switched=[*adapter_dropouts(backbone), dropout, head] if is_fixed else None,
     )
 
 
@@ -141,14 +139,18 @@ def _scratch(context: Context, files: ModelFiles, member: Member, auto_class: An
 
 
 def _lora(context: Context, files: ModelFiles, member: Member, auto_class: Any) -> nn.Module:
-    """Return the frozen model with free low-rank adapters.
+    """Return the frozen model with free low-rank adapters in its layers, or in the upper ones.
 
     Source: E. J. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021.
     """
     from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - takes seconds
 
     backbone = trainable_copy(context, files, auto_class)
-    targets = linear_layers(backbone, attention_only=member["target_modules"] == "attention")
+    targets = linear_layers(
+        backbone,
+        attention_only=member["target_modules"] == "attention",
+        frozen_layers=member.get("frozen_layers", 0),
+    )
     config = LoraConfig(
         r=member["rank"],
         lora_alpha=member["alpha"],

@@ -47,6 +47,8 @@ class TransferPipeline:
     takes_models = True
     takes_tasks = True
     export_function = "pipelines.transfer.export.exporting:export"
+    example_scores = "pipelines.transfer.example_scores:example_scores"
+    load_function = "pipelines.transfer.export.exported:load"
 
     def methods(self) -> Mapping[str, type[BaseModel]]:
         """Return the schema of params by method."""
@@ -88,6 +90,8 @@ class TransferPipeline:
         base = given(trial.model)  # whose tokens are those of the adapted model too
         model = given(adapted_model(trial, data))
         params = without_adapting(params)
+        if params["method"] == "lora" and not params["frozen_layers"]:
+            del params["frozen_layers"]  # the digests of trials without it stay what they were
         loaded = Node(stage=LOAD, params=data, sources={"task": trial.task})
         has_images = trial.task.kind.has_images
         inspected = Node(

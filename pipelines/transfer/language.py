@@ -15,7 +15,7 @@ from pipelines.models.made import Given, MadeModel, given
 from pipelines.pipeline import TrialSettings
 from pipelines.sources import Model, Task, resolve_corpus
 from pipelines.transfer.adapt_params import LOOP, PREFIX, AdaptFields
-from pipelines.transfer.stages import ADAPT, LANGUAGE_MODELING, LOAD
+from pipelines.transfer.stages import ADAPT, LOAD, language_modeling_stage
 
 METHOD_PREFIX = "adapt+"
 """Begins the names of methods that adapt the model first."""
@@ -52,7 +52,7 @@ def modelling_node(
         inputs={"examples": loaded, "inspected": inspected, **base.inputs},
     )
     return Node(
-        stage=LANGUAGE_MODELING,
+        stage=language_modeling_stage(params),
         params={name: value for name, value in params.items() if name not in unused},
         sources=model.sources,
         inputs={"blocks": blocks, **model.inputs},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -10,22 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.cohorts import CohortMember, Finished
-from pipelines.contract import Context, Member
+from pipelines.contract import Context, Member, digest_of
 from pipelines.models.anatomy import linear_layers
 from pipelines.models.backbone import features_of, trainable_copy, use_threads, warm_model
 from pipelines.models.boundary import MASK
 from pipelines.models.dropout import dropout_mask
-from pipelines.models.files import ModelFiles, model_files
 from pipelines.models.lora_bank import Adapter, LoraBank, NotSharedError
 from pipelines.seeding import stream_seed
 from pipelines.training.heads import each_loss
 from pipelines.training.lockstep import Lockstep
 from pipelines.training.loop import Learner, Rows, mean_loss
 from pipelines.training.precision import arithmetic
-from pipelines.transfer.data.prepared import PREPARED
+from pipelines.transfer.boundary_cohort import UpperPart, upper_parts
+from pipelines.transfer.boundary_cohort import finetune_together as in_turn
 from pipelines.transfer.examples import num_outputs
-from pipelines.transfer.finetuning import PreparedTask, new_learner
-from pipelines.transfer.read_out import alike_but_for_epochs, read_outs
+from pipelines.transfer.stages import SIDE_BY_SIDE
 
 TOLERANCE = 1e-3
 """By how much outputs may differ from those of a member alone: another order of sums."""
@@ -38,47 +37,47 @@ def finetune_together(
 
     Args:
         context: What the worker offers.
-        members: The trials; they differ in what :class:`Lockstep` keeps apart, and in their
-            adapters' rank, alpha and dropout.
-        side_by_side: Whether all take each step together; else they train in turn, and those
-            that are alike but for `epochs` once, where the schedule allows it. By default side
-            by side on an accelerator, which small batches leave idle, and in turn on a CPU:
-            there the larger batch saves less than the padding to the longest row of all costs.
+        members: The trials.
+        side_by_side: Whether those that differ in nothing but :data:`SIDE_BY_SIDE` take each
+            step together; else all train in turn. By default side by side on an accelerator,
+            which small batches leave idle, and in turn on a CPU: there the larger batch saves
+            less than the padding to the longest row of all costs.
     """
-    use_threads(context)
-    first = members[0]
-    files = model_files(context, first.sources, first.inputs)
-    task = PreparedTask(context, first.inputs[PREPARED])
     if side_by_side is None:
         side_by_side = context.device != "cpu"
-    if side_by_side:
-        yield from _side_by_side(context, files, task, members)
+    if not side_by_side:
+        yield from in_turn(context, members)
         return
-    for alike in alike_but_for_epochs(dict(enumerate(members))):
-        params = next(iter(alike.values())).params
-        learner = new_learner(context, files, params, num_outputs(task.labels))
-        yield from read_outs(context, task, alike, learner, task.sets)
+    use_threads(context)
+    for part, own in upper_parts(context, members):
+        groups: dict[str, dict[int, CohortMember]] = {}
+        for index, member in own.items():
+            common = {n: v for n, v in member.params.items() if n not in SIDE_BY_SIDE}
+            groups.setdefault(digest_of(common), {})[index] = member
+        for group in groups.values():
+            yield from _side_by_side(context, part, group)
 
 
 def _side_by_side(
-    context: Context, files: ModelFiles, task: PreparedTask, members: Sequence[CohortMember]
+    context: Context, part: UpperPart, group: Mapping[int, CohortMember]
 ) -> Iterator[Finished]:
-    """Train the members in lockstep; where the model mixes rows they are left to others."""
-    shared = _SharedBase(context, files, task, [member.params for member in members])
+    """Train members in lockstep; where the model mixes rows they are left to others."""
+    positions, members = list(group), list(group.values())
+    shared = _SharedBase(context, part, [member.params for member in members])
     if not shared.agrees():
         return
     lockstep = Lockstep(
         [member.params for member in members],
         shared.packed(),
         shared.num_head,
-        len(task.sets["train"]),
+        len(part.sets["train"]),
     )
     for left in lockstep.train(shared):
         shared.unpack(left.weights, left.members)
         ended: dict[int, Any] = {}
-        for index, curve, error in zip(left.members, left.curves, left.errors, strict=True):
-            keep = members[index].keep
-            ended[index] = error or task.result(shared.learners[index], curve, keep)
+        for place, curve, error in zip(left.members, left.curves, left.errors, strict=True):
+            learner, keep = shared.learners[place], members[place].keep
+            ended[positions[place]] = error or part.task.result(learner, curve, keep, part.sets)
         yield ended
 
 
@@ -89,22 +88,24 @@ class _SharedBase:
     from it come the first weights, and by it is seen what the trained ones are worth.
     """
 
-    def __init__(
-        self, context: Context, files: ModelFiles, task: PreparedTask, params: Sequence[Member]
-    ) -> None:
-        self._task = task
+    def __init__(self, context: Context, part: UpperPart, params: Sequence[Member]) -> None:
+        self._sets = part.sets
         self._params = params
-        self._num_outputs = num_outputs(task.labels)
-        warm = warm_model(context, files)
+        self._num_outputs = num_outputs(part.task.labels)
+        warm = warm_model(context, part.files)
         self.learners = []
         for member in params:
-            learner = new_learner(context, files, member, self._num_outputs)
+            learner = part.learner(context, member)
             _share_frozen(learner.module.get_submodule("backbone"), warm)
             self.learners.append(learner)
-        self._backbone = trainable_copy(context, files).requires_grad_(False).eval()
+        self._backbone = trainable_copy(context, part.files).requires_grad_(False).eval()
         _share_frozen(self._backbone, warm)
-        only_attention = params[0]["target_modules"] == "attention"
-        self._names = linear_layers(self._backbone, attention_only=only_attention)
+        self._names = linear_layers(
+            self._backbone,
+            attention_only=params[0]["target_modules"] == "attention",
+            frozen_layers=part.depth,
+        )
+        part.cut(self._backbone)
         sizes = [(a.shape[1], b.shape[0]) for a, b in self._pairs(self.learners[0])]
         rank = max(member["rank"] for member in params)
         self._bank = LoraBank(self._backbone, self._names, sizes, rank)
@@ -137,11 +138,11 @@ class _SharedBase:
 
     def num_targets(self, rows: Rows) -> int:
         """Return how many outputs some training rows have."""
-        return len(self._task.sets["train"].places(rows))
+        return len(self._sets["train"].places(rows))
 
     def losses(self, weights: Tensor, members: Sequence[int], rows: Sequence[Rows]) -> Tensor:
         """Return the mean training loss of each, `(members,)`."""
-        train_set = self._task.sets["train"]
+        train_set = self._sets["train"]
         with arithmetic(self.learners[0].precision, self._device.type):
             outputs = self._outputs(weights, members, rows, draws=True)
         targets = [train_set.labels[train_set.places(own)] for own in rows]
@@ -153,7 +154,7 @@ class _SharedBase:
     def validation_losses(self, weights: Tensor, members: Sequence[int]) -> Tensor:
         """Return the mean validation loss `(members,)`."""
         self.unpack(weights, members)
-        rows = self._task.sets["validation"]
+        rows = self._sets["validation"]
         return torch.tensor([mean_loss(self.learners[member], rows) for member in members])
 
     @torch.no_grad()
@@ -163,8 +164,7 @@ class _SharedBase:
         One has the shortest rows and the other the longest, and both have adapters that matter.
         They are compared in single precision, because the rounding of another would hide a leak.
         """
-        train_set = self._task.sets["train"]
-        order = np.concatenate(list(self._task.batches["train"].by_length(len(train_set))))
+        order = np.concatenate(list(self._sets["train"].in_order()))
         number = min(2, len(order))
         rows = [order[:number], order[-number:]]
         places = [0, len(self.learners) - 1]
@@ -188,13 +188,13 @@ class _SharedBase:
     def _alone(self, member: int, rows: Rows) -> Tensor:
         learner = self.learners[member]
         learner.module.eval()
-        return learner.forward(self._task.sets["train"].batch(rows)[0])
+        return learner.forward(self._sets["train"].batch(rows)[0])
 
     def _outputs(
         self, weights: Tensor, members: Sequence[int], rows: Sequence[Rows], *, draws: bool
     ) -> Tensor:
         """Return `(members, most targets, outputs)`, zero features where padded."""
-        batch, _ = self._task.sets["train"].batch(np.concatenate(rows))
+        batch, _ = self._sets["train"].batch(np.concatenate(rows))
         adapters = [self._adapters[member] for member in members]
         num_low = weights.shape[1] - self.num_head
         low, head = torch.split(weights, [num_low, self.num_head], dim=1)

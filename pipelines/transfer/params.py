@@ -126,6 +126,8 @@ class LoraParams(FinetuningParams):
     """Dropout before the adapters."""
     target_modules: Literal["attention", "all-linear"] = "attention"
     """Which linear maps of the layers are adapted."""
+    frozen_layers: float = Field(default=0, ge=0)
+    """Lowest layers that get no adapters: a count, or a fraction below 1."""
 
 
 class DistillParams(FinetuningParams):

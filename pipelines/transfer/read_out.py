@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pipelines.cohorts import CohortMember, Finished
-from pipelines.contract import Context, DivergedError, digest_of
+from pipelines.contract import (
+    Checkpoint,
+    Context,
+    DivergedError,
+    Member,
+    StageResult,
+    digest_of,
+)
 from pipelines.models.backbone import use_threads
 from pipelines.models.files import model_files
 from pipelines.training.loop import Examples, Learner, train_for
@@ -14,6 +22,9 @@ from pipelines.transfer.distilling import taught
 from pipelines.transfer.examples import PreparedExamples, num_outputs
 from pipelines.transfer.finetuning import PreparedTask, new_learner
 from pipelines.transfer.stages import allows_read_outs
+
+Done = TypeVar("Done")
+"""How a training went until it was read out."""
 
 
 def finetune_once(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
@@ -50,18 +61,43 @@ def read_outs(
         sets: The rows of each split.
         train_set: The rows to learn from, where they are more than those of `sets`.
     """
+    rows: Examples = sets["train"] if train_set is None else train_set
+
+    def training(
+        epochs: Collection[int], params: Member, checkpoint: Checkpoint
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        return train_for(epochs, learner, rows, sets["validation"], params, checkpoint)
+
+    def result(curve: list[dict[str, Any]], member: CohortMember) -> StageResult:
+        return task.result(learner, curve, member.keep, sets)
+
+    yield from each_read_out(context, members, training, result)
+
+
+def each_read_out(
+    context: Context,
+    members: Mapping[int, CohortMember],
+    training: Callable[[Collection[int], Member, Checkpoint], Iterator[tuple[int, Done]]],
+    result: Callable[[Done, CohortMember], StageResult],
+) -> Iterator[Finished]:
+    """Train once, whatever is trained, and give each member's result as its last epoch ends.
+
+    Args:
+        context: Has the checkpoints of the members, by their position in the call.
+        members: By position; they are alike but for `epochs`.
+        training: Is given after how many epochs to stop over, the params of the longest and its
+            checkpoint; yields as `train_for` does.
+        result: What a member leaves behind; called while the weights are those of its last epoch.
+    """
     by_epochs = {member.params["epochs"]: index for index, member in members.items()}
     longest = by_epochs[max(by_epochs)]
-    params, checkpoint = members[longest].params, context.checkpoint(longest)
     ended: set[int] = set()
-    rows: Examples = sets["train"] if train_set is None else train_set
+    stops = training(tuple(by_epochs), members[longest].params, context.checkpoint(longest))
     try:
-        for epochs, curve in train_for(
-            tuple(by_epochs), learner, rows, sets["validation"], params, checkpoint
-        ):
+        for epochs, done in stops:
             index = by_epochs[epochs]
             ended.add(index)
-            yield {index: task.result(learner, curve, members[index].keep, sets)}
+            yield {index: result(done, members[index])}
     except DivergedError as error:
         yield {index: error for index in members if index not in ended}
 

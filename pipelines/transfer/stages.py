@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.contract import Cohort, Stage
 from pipelines.labels import Fidelity
-from pipelines.transfer.params import PartialParams, ProbeParams
+from pipelines.transfer.params import LoraParams, PartialParams, ProbeParams, TrainingParams
 
 LOAD = Stage(
     name="transfer/load",
@@ -76,18 +76,32 @@ FINETUNE = Stage(
     function="pipelines.transfer.finetuning:finetune",
     typical_s=60.0,
 )
-FINETUNE_PARTLY = replace(
-    FINETUNE,
-    cohort=Cohort(
-        function="pipelines.transfer.partial_cohort:finetune_together",
-        fusable_params=frozenset({*PartialParams.model_fields, "seed"}),
-        fidelity=Fidelity.EQUAL,
-        shared="one pass of the frozen layers",
-        fixed_cost=0.2,
-        member_cost=0.6,
-    ),
+
+
+def _above_frozen_layers(function: str, params: type[TrainingParams]) -> Stage:
+    """Return the stage of a method whose trials may share what they leave frozen below."""
+    return replace(
+        FINETUNE,
+        cohort=Cohort(
+            function=function,
+            fusable_params=frozenset({*params.model_fields, "seed"} - {"method", "precision"}),
+            fusable_inputs=frozenset({"prepared"}),
+            fidelity=Fidelity.EQUAL,
+            shared="one pass of the frozen layers",
+            fixed_cost=0.2,
+            member_cost=0.6,
+        ),
+    )
+
+
+FINETUNE_PARTLY = _above_frozen_layers(
+    "pipelines.transfer.boundary_cohort:finetune_together", PartialParams
 )
-"""The same for trials of the method `partial`, which may share what they leave frozen."""
+"""The same for trials of the method `partial`."""
+FINETUNE_UPPER_ADAPTERS = _above_frozen_layers(
+    "pipelines.transfer.lora_cohort:finetune_together", LoraParams
+)
+"""The same for trials of the method `lora` that have no adapters in the lowest layers."""
 FINETUNE_READ_OUT = replace(
     FINETUNE,
     cohort=Cohort(
@@ -100,26 +114,28 @@ FINETUNE_READ_OUT = replace(
     ),
 )
 """The same for trials that :func:`allows_read_outs`."""
+SIDE_BY_SIDE = frozenset(
+    {
+        "seed",
+        "learning_rate",
+        "head_learning_rate",
+        "rank",
+        "alpha",
+        "dropout",
+        "weight_decay",
+        "schedule",
+        "warmup_ratio",
+        "max_grad_norm",
+        "patience",
+        "epochs",
+    }
+)
+"""Params in which trials of the method `lora` may differ that take each step together."""
 FINETUNE_ADAPTERS = replace(
     FINETUNE,
     cohort=Cohort(
         function="pipelines.transfer.lora_cohort:finetune_together",
-        fusable_params=frozenset(
-            {
-                "seed",
-                "learning_rate",
-                "head_learning_rate",
-                "rank",
-                "alpha",
-                "dropout",
-                "weight_decay",
-                "schedule",
-                "warmup_ratio",
-                "max_grad_norm",
-                "patience",
-                "epochs",
-            }
-        ),
+        fusable_params=SIDE_BY_SIDE,
         fidelity=Fidelity.EQUAL,
         shared="one copy of the frozen model",
         accelerator_only=True,
@@ -127,15 +143,27 @@ FINETUNE_ADAPTERS = replace(
         member_cost=0.5,
     ),
 )
-"""The same for trials of the method `lora`, whose adapters may stand in one model. On a CPU that
-saves nothing: side by side they lose to padding what they gain. The costs are a guess until an
+"""The same for other trials of the method `lora`, whose adapters may stand in one model. On a CPU
+that saves nothing: side by side they lose to padding what they gain. The costs are a guess until an
 accelerator's timings are recorded."""
 LANGUAGE_MODELING = Stage(
     name="transfer/language-modeling",
-    version=1,
+    version=2,
     function="pipelines.transfer.language_modeling:finetune_language_model",
     typical_s=120.0,
 )
+LANGUAGE_MODELING_READ_OUT = replace(
+    LANGUAGE_MODELING,
+    cohort=Cohort(
+        function="pipelines.transfer.language_modeling:finetune_language_model_once",
+        fusable_params=frozenset({"epochs"}),
+        fidelity=Fidelity.EXACT,
+        shared="one training, read out after each number of epochs",
+        fixed_cost=1.0,
+        member_cost=0.05,
+    ),
+)
+"""The same for trials of any method that :func:`allows_read_outs`."""
 ADAPT = Stage(
     name="transfer/adapt",
     version=1,
@@ -180,5 +208,10 @@ def finetune_stage(params: Mapping[str, Any]) -> Stage:
     if params["method"] == "partial":
         return FINETUNE_PARTLY
     if params["method"] == "lora":
-        return FINETUNE_ADAPTERS
+        return FINETUNE_UPPER_ADAPTERS if params.get("frozen_layers") else FINETUNE_ADAPTERS
     return FINETUNE_READ_OUT if allows_read_outs(params) else FINETUNE
+
+
+def language_modeling_stage(params: Mapping[str, Any]) -> Stage:
+    """Return the stage that trains a causal model by a method."""
+    return LANGUAGE_MODELING_READ_OUT if allows_read_outs(params) else LANGUAGE_MODELING

@@ -5,18 +5,29 @@ import pytest
 
 from pipelines.cohorts import CohortMember
 from pipelines.transfer.finetuning import finetune
+from tests.pipelines.test_transfer import Fake
 
 
 def together(function, context, model, tokens, params, **options):
-    """Return by position what the members of a cohort come to."""
+    """Return by position what the members of a cohort come to; `tokens` may be a list of each."""
+    each = tokens if isinstance(tokens, list) else [tokens] * len(params)
     members = [
-        CohortMember(params=each, inputs={"prepared": tokens}, sources={"model": model})
-        for each in params
+        CohortMember(params=own, inputs={"prepared": prepared}, sources={"model": model})
+        for own, prepared in zip(params, each, strict=True)
     ]
     ended = {}
     for batch in function(context, members, **options):
         ended |= batch
     return ended
+
+
+def of_several_sizes(tokens, count, sizes=(40, 25)):
+    """Return the same task by turns with other numbers of training rows, for so many members."""
+    made = []
+    for size in sizes:
+        tables = {split: tokens.table(split) for split in ("train", "validation", "test")}
+        made.append(Fake(tokens.value, {**tables, "train": tables["train"].slice(0, size)}))
+    return [made[n % len(made)] for n in range(count)]
 
 
 def alone(context, model, tokens, params):

@@ -79,6 +79,12 @@ class TestRefusals:
         assert "'bert'" in str(error)
         assert "has 2" in str(error)
 
+    def test_adapters_above_all_layers(self, folder):
+        assert asked(folder, "bert", "lora", frozen_layers=1)
+        for count in (2, 3):
+            error = refusal(folder, "bert", "lora", frozen_layers=count)
+            assert (error.key, error.nearest) == ("frozen_layers", "1")
+
     @pytest.mark.parametrize("method", ["probe", "full", "lora"])
     def test_the_first_token_of_a_decoder(self, folder, method):
         assert asked(folder, "bert", method, pooling="cls")

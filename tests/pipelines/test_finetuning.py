@@ -139,6 +139,8 @@ def test_the_parts_of_a_model_are_found_by_looking(model):
     assert depths["embeddings.word_embeddings.weight"] == 0
     assert depths["pooler.dense.weight"] == 5
     assert len(linear_layers(backbone, attention_only=True)) == 16
+    upper = linear_layers(backbone, attention_only=True, frozen_layers=0.75)
+    assert {name.split(".")[2] for name in upper} == {"3"}
 
 
 class CutError(Exception):

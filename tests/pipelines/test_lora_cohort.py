@@ -12,7 +12,7 @@ from pipelines.transfer.data.loading import load
 from pipelines.transfer.data.tokenization import tokenize
 from pipelines.transfer.finetuning import new_learner
 from pipelines.transfer.lora_cohort import finetune_together
-from tests.pipelines.cohorts import alone, assert_equal
+from tests.pipelines.cohorts import alone, assert_equal, of_several_sizes
 from tests.pipelines.cohorts import together as run_together
 from tests.pipelines.test_finetuning import context, files, member, model, tokens
 from tests.pipelines.test_transfer import Fake
@@ -30,10 +30,18 @@ MIXED = (
     {"dropout": 0.5, "rank": 1},
 )
 
+EVERYWHERE = (0,)
+ABOVE_SOME = (1, 0.5, 3)
+"""How many layers have no adapters, by turns."""
 
-def mixed(count, **common):
+
+def mixed(count, frozen=EVERYWHERE, **common):
     return [
-        {**member("lora", **(MIXED[n % len(MIXED)] | common)), "seed": n // len(MIXED)}
+        {
+            **member("lora", **(MIXED[n % len(MIXED)] | common)),
+            "seed": n // len(MIXED),
+            "frozen_layers": frozen[n % len(frozen)],
+        }
         for n in range(count)
     ]
 
@@ -44,16 +52,25 @@ def together(context, model, tokens, params, *, side_by_side=True):
 
 
 @pytest.mark.parametrize(
-    ("count", "side_by_side"), [(1, True), (2, True), (7, True), (32, True), (7, False)]
+    ("count", "side_by_side", "frozen"),
+    [
+        *((count, True, EVERYWHERE) for count in (1, 2, 7, 32)),
+        (7, False, EVERYWHERE),
+        *((count, False, ABOVE_SOME) for count in (1, 2, 7, 32)),
+        (1, True, ABOVE_SOME),
+        (14, True, ABOVE_SOME),
+    ],
 )
 def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(
-    context, model, tokens, count, side_by_side
+    context, model, tokens, count, side_by_side, frozen
 ):
-    params = mixed(count)
-    ended = together(context, model, tokens, params, side_by_side=side_by_side)
+    params = mixed(count, frozen)
+    sizes = (40,) if frozen == EVERYWHERE else (40, 25)
+    tasks = of_several_sizes(tokens, count, sizes)
+    ended = together(context, model, tasks, params, side_by_side=side_by_side)
     assert set(ended) == set(range(count))
     for number in range(min(count, 7)) if count < 32 else (8, 10, 24, 31):
-        assert_equal(ended[number], alone(context, model, tokens, params[number]))
+        assert_equal(ended[number], alone(context, model, tasks[number], params[number]))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +79,8 @@ def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(
         {"target_modules": "all-linear", "batch_size": 7, "pooling": "cls"},
         {"gradient_accumulation_steps": 3, "pooling": "max"},
         {"precision": "bf16"},
+        {"frozen": (2,), "target_modules": "all-linear", "gradient_accumulation_steps": 3},
+        {"frozen": (1,), "precision": "bf16"},
     ],
 )
 def test_what_the_members_have_in_common_may_be_anything(context, model, tokens, common):
@@ -76,16 +95,20 @@ def test_what_the_members_have_in_common_may_be_anything(context, model, tokens,
         np.testing.assert_allclose(ours, theirs, atol=bound)
 
 
-def test_the_order_of_the_members_and_their_company_change_nothing(context, model, tokens):
-    params = mixed(7)
-    whole = together(context, model, tokens, params)
-    part = together(context, model, tokens, [params[n] for n in (6, 3, 1)])
-    for place, number in enumerate((6, 3, 1)):
-        assert_equal(part[place], whole[number])
+@pytest.mark.parametrize("frozen", [EVERYWHERE, ABOVE_SOME])
+def test_the_order_of_the_members_and_their_company_change_nothing(context, model, tokens, frozen):
+    params = mixed(7, frozen)
+    for side_by_side in (True, False):
+        whole = together(context, model, tokens, params, side_by_side=side_by_side)
+        few = [params[n] for n in (6, 3, 1)]
+        part = together(context, model, tokens, few, side_by_side=side_by_side)
+        for place, number in enumerate((6, 3, 1)):
+            assert_equal(part[place], whole[number])
 
 
-def test_a_member_that_diverges_leaves_the_others_alone(context, model, tokens):
-    params = mixed(5)
+@pytest.mark.parametrize("frozen", [EVERYWHERE, ABOVE_SOME])
+def test_a_member_that_diverges_leaves_the_others_alone(context, model, tokens, frozen):
+    params = mixed(5, frozen)
     params[1] = {**params[1], "learning_rate": 1e30, "max_grad_norm": 0.0}
     for side_by_side in (True, False):
         ended = together(context, model, tokens, params, side_by_side=side_by_side)
@@ -129,8 +152,9 @@ def tagged(context, model, tmp_path):
     return Fake(result.value, result.tables)
 
 
-def test_words_of_texts_of_unlike_length_are_not_mixed_up(context, model, tagged):
-    params = mixed(3)
+@pytest.mark.parametrize("frozen", [EVERYWHERE, (2,)])
+def test_words_of_texts_of_unlike_length_are_not_mixed_up(context, model, tagged, frozen):
+    params = mixed(3, frozen)
     ended = together(context, model, tagged, params)
     for number in range(3):
         assert_equal(ended[number], alone(context, model, tagged, params[number]))
@@ -145,9 +169,12 @@ def test_of_the_frozen_model_only_the_dropout_of_adapters_and_head_is_on(context
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
-def test_members_side_by_side_on_an_accelerator_give_what_each_gives_alone(context, model, tokens):
+@pytest.mark.parametrize("frozen", [EVERYWHERE, ABOVE_SOME])
+def test_members_side_by_side_on_an_accelerator_give_what_each_gives_alone(
+    context, model, tokens, frozen
+):
     context.device = "cuda"
-    params = mixed(7, precision="fp32")
+    params = mixed(7, frozen, precision="fp32")
     ended = together(context, model, tokens, params)
     for number in range(7):
         assert_equal(ended[number], alone(context, model, tokens, params[number]))

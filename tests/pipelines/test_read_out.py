@@ -8,8 +8,8 @@ from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
 from pipelines.cohorts import CohortMember
 from pipelines.contract import DivergedError
+from pipelines.transfer.boundary_cohort import finetune_together
 from pipelines.transfer.finetuning import finetune, new_learner
-from pipelines.transfer.partial_cohort import finetune_together
 from pipelines.transfer.read_out import finetune_once
 from pipelines.transfer.stages import finetune_stage
 from tests.pipelines.test_finetuning import (
@@ -122,7 +122,7 @@ def test_read_outs_that_a_lone_attempt_has_passed_are_left_to_be_trained_alone(
 def test_trials_with_a_shared_boundary_are_trained_once_too(context, model, tokens, monkeypatch):
     began = []
     monkeypatch.setattr(
-        "pipelines.transfer.partial_cohort.new_learner",
+        "pipelines.transfer.boundary_cohort.new_learner",
         lambda *given: began.append(given) or new_learner(*given),
     )
     members = members_of(model, tokens, "partial", (1, 3, 2), frozen_layers=2)
