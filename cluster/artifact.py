@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from cluster.usage import Usage
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -31,6 +33,18 @@ class Record:
     """The folder of its files; empty where there are none."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Size in bytes by file name."""
+    usage: Usage | None = None
+    """What computing it used; None where it was not measured."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Record:
+        """Read what `dataclasses.asdict` returned.
+
+        Raises:
+            TypeError: It has other keys than a record has.
+        """
+        usage = content.get("usage")
+        return cls(**{**content, "usage": usage and Usage(**usage)})
 
 
 class Files(Protocol):

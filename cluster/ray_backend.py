@@ -71,6 +71,7 @@ class RayBackend:
     def wait(self, timeout_s: float) -> Sequence[JobEnded]:
         """Return the jobs that ended; wait up to `timeout_s` for the first."""
         self._dispatch()
+        self._make_room_on_devices()
         if not self._running:
             return []
         running = list(self._running)
@@ -129,6 +130,17 @@ class RayBackend:
             options["memory"] = int(resources.memory_gib * _GIB)
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is this folder
         return ray.remote(**options)(_Process).remote(self._spec, resources, paths)
+
+    def _make_room_on_devices(self) -> None:
+        """End the idle actors that hold part of an accelerator while others need another part.
+
+        What is free of two devices together may be free of neither: the actor that Ray has not
+        placed yet would wait for idle ones for ever.
+        """
+        needed = {job.resources.num_gpus for job, _ in self._running.values()} - {0}
+        for shape, pool in self._idle.items():
+            while shape.num_gpus and needed - {shape.num_gpus} and pool:
+                ray.kill(pool.pop())
 
     def _collect(self, reference: Any) -> JobEnded:
         job, actor = self._running.pop(reference)

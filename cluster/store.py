@@ -19,7 +19,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ class Store:
             content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
             self.write_bytes(f"{base}/arrays.safetensors", content)
             files["arrays.safetensors"] = len(content)
-        done = Record(**{**asdict(record), "attempt": attempt, "files": files})
+        done = replace(record, attempt=attempt, files=files)
         self.write_bytes(_record_path(record.digest), _to_json(asdict(done)))
         return done
 
@@ -235,8 +235,8 @@ class Store:
         with self._fs.open_input_file(path) as file:
             content = bytes(file.read())
         try:
-            return Record(**json.loads(content))
-        except (ValueError, TypeError) as error:
+            return Record.from_json(json.loads(content))
+        except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"the record of artifact {digest[:12]} is damaged: {error}; delete {path}"
             ) from error

@@ -31,6 +31,10 @@ class PlannedCohort:
     """Whether the estimates rest on recorded timings."""
     limit: int | None
     """How many of them fit into memory at once, where that was found out."""
+    peak_memory_gib: float | None = None
+    """The most host memory that such a cohort was seen to take, in GiB."""
+    peak_gpu_memory_gib: float | None = None
+    """The most memory of an accelerator, likewise."""
 
     @property
     def is_worth_it(self) -> bool:
@@ -84,6 +88,8 @@ def _cohort(common: str, stages: Sequence[PlannedStage], timings: Timings) -> Pl
     different = {stage.cost_keys: stage for stage in stages}.values()
     known = {s.cost_keys: _costs(s, sharing, len(stages), timings) for s in different}
     costs = [known[stage.cost_keys] for stage in stages]
+    sizes = cohort_sizes(len(stages))
+    keys = [cohort_keys(stages[0].cost_keys, size) for size in sizes]
     return PlannedCohort(
         id=common,
         stages=tuple(stage.digest for stage in stages),
@@ -92,7 +98,13 @@ def _cohort(common: str, stages: Sequence[PlannedStage], timings: Timings) -> Pl
         together_s=sum(together_s for _, together_s, _ in costs),
         is_recorded=all(is_recorded for _, _, is_recorded in costs),
         limit=timings.limit(stages[0].cost_keys),
+        peak_memory_gib=_first(map(timings.peak_memory_gib, keys)),
+        peak_gpu_memory_gib=_first(map(timings.peak_gpu_memory_gib, keys)),
     )
+
+
+def _first(found: Iterable[float | None]) -> float | None:
+    return next((gib for gib in found if gib is not None), None)
 
 
 def _costs(

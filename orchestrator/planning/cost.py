@@ -1,4 +1,4 @@
-"""Estimates how long stages take, from recorded timings; knows no clock and no store."""
+"""Estimates what stages cost in time and memory, from records; knows no clock and no store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.contract import Node, digest_of
+
+_MEMORY = "memory|"
+_GPU_MEMORY = "gpu memory|"
 
 _MAX_POWER = 14
 """Cohorts of 2^14 members and more are not looked up."""
@@ -46,9 +49,11 @@ def _source_names(node: Node) -> set[str]:
 
 @dataclass
 class Timings:
-    """Mean durations in seconds by cost key, over all stages that this store has seen."""
+    """What stages have cost by cost key, over all that this store has seen."""
 
     means: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """How often it was seen, and the mean duration in seconds; under keys with a prefix, 1 and the
+    members of a cohort that fit into memory, or the peak of memory in GiB."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Timings:
@@ -77,9 +82,32 @@ class Timings:
         found = self.means.get(_limit_key(keys))
         return None if found is None else int(found[1])
 
+    def observe_memory(
+        self, keys: Sequence[str], memory_gib: float | None, gpu_memory_gib: float | None
+    ) -> None:
+        """Take in the peaks of one stage, as far as known; the largest ever seen are kept."""
+        for prefix, peak_gib in ((_MEMORY, memory_gib), (_GPU_MEMORY, gpu_memory_gib)):
+            if peak_gib is not None:
+                for key in _telling(keys):
+                    _, before = self.means.get(prefix + key, (0, 0.0))
+                    self.means[prefix + key] = (1, max(before, peak_gib))
+
+    def peak_memory_gib(self, keys: Sequence[str]) -> float | None:
+        """Return the most host memory seen under the first key that was, in GiB, or None."""
+        return self.estimate_s(_MEMORY + key for key in _telling(keys))
+
+    def peak_gpu_memory_gib(self, keys: Sequence[str]) -> float | None:
+        """Return the most memory of an accelerator that was seen, likewise."""
+        return self.estimate_s(_GPU_MEMORY + key for key in _telling(keys))
+
     def estimate_s(self, keys: Iterable[str]) -> float | None:
         """Return the mean under the first key that was seen, or None."""
         return next((self.means[key][1] for key in keys if key in self.means), None)
+
+
+def _telling(keys: Sequence[str]) -> Sequence[str]:
+    """Return the keys that tell of memory: the stage alone, with any model, does not."""
+    return keys[:-1] or keys
 
 
 def _limit_key(keys: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def _fault(
     if details["type"] == "string_pattern_mismatch":  # people read the description, not the pattern
         field = _schema_at(schema, details["loc"][:-1]).model_fields.get(str(location[-1]))
         message = " ".join((field.description or message if field else message).split())
-    nearest = ""
+    nearest = str(details.get("ctx", {}).get("nearest", ""))
     expected = details.get("ctx", {}).get("expected")
     if expected and isinstance(details["input"], str):
         nearest = nearest_name(details["input"], re.findall(r"'([^']*)'", str(expected)))

@@ -9,6 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from cluster.job import Resources
+from orchestrator.planning.gpu_sharing import gpu_share
 from pipelines.contract import digest_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def pack(
     *,
     resources: Resources,
     num_slots: int,
+    gpu_memory_gib: float = 0.0,
 ) -> tuple[PlannedJob, ...]:
     """Pack stages that must all be computed, inputs first.
 
@@ -58,12 +60,15 @@ def pack(
     moving its data to another process. Chains that need the same inputs and resources are
     then packed together up to :data:`TARGET_JOB_S`. A cohort is split over the slots as far as
     its members cost more than what they share.
+
+    Args:
+        stages: The stages.
+        cohorts: Which of them are computed together.
+        resources: What a trial asks for.
+        num_slots: How many trials run at once.
+        gpu_memory_gib: The memory of one accelerator, in GiB; 0 where trials do not share one.
     """
-    without_gpu = replace(resources, num_gpus=0)
-    chains = [
-        _job(chain, resources if any(s.stage.needs_accelerator for s in chain) else without_gpu)
-        for chain in _chains(stages)
-    ]
+    chains = [_job(chain, _need(chain, resources, gpu_memory_gib)) for chain in _chains(stages)]
     cohort_of = {stage.digest: stage.cohort for stage in stages if stage.cohort}
     alike: dict[object, list[PlannedJob]] = defaultdict(list)
     members: dict[str, list[PlannedJob]] = defaultdict(list)
@@ -79,6 +84,21 @@ def pack(
     target_s = min(TARGET_JOB_S, enough_s)
     apart = [_join(batch) for group in alike.values() for batch in _batches(group, target_s)]
     return (*apart, *together)
+
+
+def _need(chain: Sequence[PlannedStage], resources: Resources, gpu_memory_gib: float) -> Resources:
+    """Return what a chain reserves: of an accelerator nothing, the part that it needs, or all.
+
+    A cohort has all of it: it fills a device by itself, and takes less of it by having fewer
+    members.
+    """
+    using = [stage for stage in chain if stage.stage.needs_accelerator]
+    if not using:
+        return replace(resources, num_gpus=0)
+    if resources.num_gpus != 1 or any(stage.cohort for stage in using):
+        return resources
+    share = max(gpu_share(stage.peak_gpu_memory_gib, gpu_memory_gib) for stage in using)
+    return replace(resources, num_gpus=share)
 
 
 def _cohort_jobs(

@@ -39,6 +39,10 @@ class PlannedStage:
     cost_keys: tuple[str, ...]
     cost_s: float
     """Estimated seconds: recorded, or else what the stage declares as typical."""
+    peak_memory_gib: float | None = None
+    """The most host memory that such a stage was seen to take alone, in GiB."""
+    peak_gpu_memory_gib: float | None = None
+    """The most memory of an accelerator, likewise."""
     keep: frozenset[str] = frozenset()
     """What is to be kept besides the result."""
 
@@ -72,6 +76,8 @@ class Plan:
     """None until a timing of one of these stages is recorded."""
     skipped: Mapping[str, Failure] = field(default_factory=dict)
     """Why stages failed before, by digest, that are not to be tried again."""
+    gpu_memory_gib: float = 0.0
+    """Memory of one accelerator that trials share, in GiB; 0 where they share none."""
 
     @property
     def num_unmerged_stages(self) -> int:
@@ -110,6 +116,8 @@ class Setting:
     """Why stages failed, by digest, that are not to be tried again."""
     timings: Timings = field(default_factory=Timings)
     capacity: Resources = field(default_factory=Resources)
+    gpu_memory_gib: float = 0.0
+    """Memory of one accelerator, in GiB; 0 where unknown."""
 
 
 def merge(points: Sequence[GridPoint]) -> tuple[tuple[Trial, ...], dict[str, Node]]:
@@ -181,11 +189,15 @@ def make_plan(
             has_accelerator=sweep.resources.num_gpus > 0,
         )
         stages = together(stages, cohorts)
+    shares_gpus = sweep.sharing == "on" and sweep.resources.share_gpus
+    gpu_memory_gib = setting.gpu_memory_gib if shares_gpus else 0.0
+    slots = num_slots(sweep, setting.capacity)
     jobs = pack(
         [stages[digest] for digest in needed],
         cohorts,
-        resources=Resources(**sweep.resources.model_dump()),
-        num_slots=num_slots(sweep, setting.capacity),
+        resources=sweep.resources.unshared(),
+        num_slots=slots,
+        gpu_memory_gib=gpu_memory_gib,
     )
     return Plan(
         sweep=sweep,
@@ -194,15 +206,14 @@ def make_plan(
         known=setting.known,
         jobs=jobs,
         cohorts=cohorts,
-        estimate=_estimate(
-            jobs, stages, cohorts, num_slots(sweep, setting.capacity), setting.timings
-        ),
+        estimate=_estimate(jobs, stages, cohorts, setting.timings, _wall_s(jobs, sweep, slots)),
         skipped=setting.skipped,
+        gpu_memory_gib=gpu_memory_gib,
     )
 
 
 def num_slots(sweep: Sweep, capacity: Resources) -> int:
-    """Return how many trials run at once on a capacity, at least 1."""
+    """Return how many trials run at once on a capacity, none sharing an accelerator, at least 1."""
     need = sweep.resources
     slots = capacity.num_cpus / need.num_cpus
     if need.num_gpus:
@@ -227,6 +238,8 @@ def planned_stage(node: Node, num_trials: int, timings: Timings) -> PlannedStage
         num_trials=num_trials,
         cost_keys=keys,
         cost_s=node.stage.typical_s if recorded_s is None else recorded_s,
+        peak_memory_gib=timings.peak_memory_gib(keys),
+        peak_gpu_memory_gib=timings.peak_gpu_memory_gib(keys),
     )
 
 
@@ -252,8 +265,8 @@ def _estimate(
     jobs: Sequence[PlannedJob],
     stages: Mapping[str, PlannedStage],
     cohorts: Sequence[PlannedCohort],
-    slots: int,
     timings: Timings,
+    wall_s: float,
 ) -> Estimate | None:
     if not timings.means:
         return None
@@ -267,6 +280,14 @@ def _estimate(
     stages_s = sum(costs.values())
     return Estimate(
         compute_s=sum(job.cost_s for job in jobs),
-        wall_s=makespan_s((job.cost_s for job in jobs), slots),
+        wall_s=wall_s,
         share_recorded=recorded_s / stages_s if stages_s else 1.0,
     )
+
+
+def _wall_s(jobs: Sequence[PlannedJob], sweep: Sweep, num_slots: int) -> float:
+    """Return how long jobs take; one that shares an accelerator takes up its part of a slot."""
+    whole = sweep.resources.num_gpus
+    parts = [job.resources.num_gpus / whole if whole else 1.0 for job in jobs]
+    slots_s = [job.cost_s * (part or 1.0) for job, part in zip(jobs, parts, strict=True)]
+    return max(makespan_s(slots_s, num_slots), max((job.cost_s for job in jobs), default=0.0))

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic_core import PydanticCustomError
 
+from cluster.job import Resources
 from orchestrator.errors import nearest_name
+from orchestrator.planning.regions import nearest_region, regions
 from pipelines.schema import Schema, TestSize, TrainSize, ValidationSize
 from pipelines.sources.entries import MadeModelsEntry, ModelEntry, TaskEntry
 
@@ -70,15 +73,49 @@ class TrialResources(_Part):
     """Cores; also the number of threads of the numerical libraries."""
     num_gpus: float = Field(default=0, ge=0)
     """Accelerators; a fraction lets several trials share one."""
+    share_gpus: bool = True
+    """Whether trials that ask for one whole accelerator share it where all their peak memory is
+    recorded and fits; results stay the same."""
     memory_gib: float = Field(default=0, ge=0)
     """Memory to reserve, in GiB; 0 reserves none."""
 
+    def unshared(self) -> Resources:
+        """Return what a trial has where it shares no accelerator."""
+        return Resources(num_cpus=self.num_cpus, num_gpus=self.num_gpus, memory_gib=self.memory_gib)
+
 
 class Tracking(_Part):
-    """Where MLflow keeps the runs."""
+    """Where MLflow keeps the runs, and how many of them."""
 
     uri: str | None = None
     """MLflow's tracking URI; by default a SQLite file in the sweep's own folder."""
+    detail: Literal["auto", "trial", "config", "sweep"] = "auto"
+    """What has a run of its own in MLflow: every `trial` and config, every `config`, or the
+    `sweep` only. `auto` makes at most 2,000 runs of a kind. A table of all trials is always there.
+    """
+
+
+class Energy(_Part):
+    """How the energy of a sweep is told."""
+
+    region: str | None = None
+    """The country whose electricity is used, by its ISO 3166-1 code of three letters, as `DEU`;
+    with it emissions are told besides energy."""
+
+    @field_validator("region")
+    @classmethod
+    def _a_known_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in regions():
+            raise PydanticCustomError(
+                "unknown_region",
+                "{what}",
+                {
+                    "what": f"no region of codecarbon's table of {len(regions())} countries, which "
+                    "has ISO codes of three letters",
+                    "nearest": nearest_region(value),
+                },
+            )
+        return value
 
 
 class Sweep(_Part):
@@ -137,6 +174,8 @@ class Sweep(_Part):
         Discriminator(_kind),
     ] = Field(default_factory=Tracking)
     """MLflow's tracking, or `off`."""
+    energy: Energy = Field(default_factory=Energy)
+    """How the estimate of energy and emissions is told."""
     store: str | None = None
     """Where results are kept: a folder, or a URI as `s3://bucket/path`. By default
     `fanflare-store` in the current folder; a relative path in a file starts at that file."""

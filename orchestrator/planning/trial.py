@@ -44,6 +44,23 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialUsage:
+    """What the own stages of a trial used, as far as it was measured; peaks are of all stages."""
+
+    cpu_s: float | None = None
+    gpu_s: float | None = None
+    """Seconds of accelerators, a part of one as a fraction."""
+    peak_memory_gib: float | None = None
+    """The most host memory that a worker held in one of its stages, in GiB."""
+    peak_gpu_memory_gib: float | None = None
+    """The most memory of an accelerator, likewise."""
+    energy_kwh: float | None = None
+    """An estimate."""
+    emissions_kg: float | None = None
+    """CO2 equivalent, an estimate; None where the sweep names no region."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """How one trial ended and what it gave."""
 
@@ -62,6 +79,8 @@ class TrialResult:
     """Unix time in seconds at which its last stage ended."""
     duration_s: float = 0.0
     """Seconds of its own stages, without those that it shares with other trials."""
+    usage: TrialUsage | None = None
+    """None where nothing was measured."""
     failure: Failure | None = None
 
     @property

@@ -22,7 +22,7 @@ from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event, Journal
 from orchestrator.running.outcome import StageOutcome
 from orchestrator.running.progress import Observer, Progress
-from orchestrator.running.results import outcomes_in_store, trial_result
+from orchestrator.running.results import failed_result, outcomes_in_store, trial_result
 from orchestrator.running.schedule import Schedule
 from orchestrator.running.tracking import Tracker
 
@@ -65,13 +65,15 @@ class Driver:
         """Cost keys and seconds of every stage that was computed."""
         self.cohort_limits: list[tuple[tuple[str, ...], int]] = []
         """Cost keys, and how many members of a cohort fit into memory."""
+        self.stage_peaks: list[tuple[tuple[str, ...], float | None, float | None]] = []
+        """Cost keys, and the peak memory in GiB, of the host and of an accelerator."""
         self._finished = set(plan.known)
         self._shared: dict[str, StageOutcome] = {}
         self._own: dict[str, StageOutcome] = {}
         self._attempts: dict[str, int] = defaultdict(int)
         self._trial_of = {trial.result_digest: trial for trial in plan.trials}
         self._jobs: dict[str, PlannedJob] = {}
-        self._failures: dict[str, Failure] = {}
+        self._failures: dict[str, Event] = {}
 
     def record_known(self) -> None:
         """Hand the trials that need no work to the tracker; note those that are skipped."""
@@ -153,7 +155,8 @@ class Driver:
         for outcome in finished:
             self._stage_finished(outcome, job)
         schedule.end(job.id, [outcome.digest for outcome in finished])
-        for retry in split(job, {d: self._plan.stages[d] for d in job.stages if d in again}):
+        unfinished = {d: self._plan.stages[d] for d in job.stages if d in again}
+        for retry in split(self._with_more_room(job, failed), unfinished):
             schedule.add(retry)
         for outcome in lost:
             self._stage_failed(outcome, job, schedule)
@@ -163,6 +166,21 @@ class Driver:
         members = [stage for d in job.stages if (stage := self._plan.stages[d]).cohort]
         if len(members) > 1:
             self.cohort_limits.append((members[0].cost_keys, len(members) // 2))
+
+    def _with_more_room(self, job: PlannedJob, failed: dict[str, StageOutcome]) -> PlannedJob:
+        """Return a job on a whole accelerator if the memory of its part of one ran out; note it."""
+        whole = self._plan.sweep.resources.unshared()
+        if not 0 < job.resources.num_gpus < whole.num_gpus:
+            return job
+        lacking = [
+            stage
+            for digest, outcome in failed.items()
+            if outcome.failure and outcome.failure.cause is Cause.OUT_OF_MEMORY
+            if (stage := self._plan.stages[digest]).stage.needs_accelerator
+        ]
+        room_gib = job.resources.num_gpus * self._plan.gpu_memory_gib
+        self.stage_peaks += [(stage.cost_keys, None, room_gib) for stage in lacking]
+        return replace(job, resources=whole) if lacking else job
 
     def _to_retry(self, failed: dict[str, StageOutcome]) -> set[str]:
         """Return the failed stages to try again, and those in the same job that wait for them."""
@@ -180,14 +198,16 @@ class Driver:
         self._finished.add(outcome.digest)
         stage = self._plan.stages[outcome.digest]
         (self._own if stage.num_trials == 1 else self._shared)[outcome.digest] = outcome
-        detail = {"duration_s": round(outcome.duration_s, 4), "reused": outcome.reused}
-        attempt = self._attempts[outcome.digest]
-        self._note("stage_finished", job, (outcome.digest,), attempt=attempt, detail=detail)
+        facts = {"attempt": self._attempts[outcome.digest], "detail": outcome.detail}
+        self._note("stage_finished", job, (outcome.digest,), **facts)
         if not outcome.reused:
             keys = stage.cost_keys
             if outcome.cohort_size > 1:
                 keys = cohort_keys(keys, outcome.cohort_size)
             self.stage_costs.append((keys, outcome.duration_s))
+            if (usage := outcome.usage) is not None:
+                peaks = (usage.peak_memory_gib, usage.peak_gpu_memory_gib)
+                self.stage_peaks.append((keys, *peaks))
         if outcome.cohort_fits is not None:
             self.cohort_limits.append((stage.cost_keys, outcome.cohort_fits))
         trial = self._trial_of.get(outcome.digest)
@@ -196,16 +216,17 @@ class Driver:
 
     def _stage_failed(self, outcome: StageOutcome, job: PlannedJob, schedule: Schedule) -> None:
         failure = outcome.failure or Failure(Cause.BUG, "no reason was given")
-        attempt = self._attempts[outcome.digest]
-        self._note("stage_failed", job, (outcome.digest,), attempt=attempt, failure=failure)
-        root = self._root_failure(outcome.digest, failure)
+        detail = {"started_at": outcome.started_at, "duration_s": outcome.duration_s}
+        facts = {"attempt": self._attempts[outcome.digest], "failure": failure, "detail": detail}
+        event = self._note("stage_failed", job, (outcome.digest,), **facts)
+        root = self._root_failure(outcome.digest, event)
         below = self._without(outcome.digest, schedule)
         self.progress.stages_failed.update(self._names(below))
         for digest in [outcome.digest, *below]:
             self._failures[digest] = root
             trial = self._trial_of.get(digest)
             if trial is not None and trial.id not in self.results:
-                self._trial_ended(_unfinished(trial, State.FAILED, root, outcome))
+                self._trial_ended(failed_result(trial, root))
 
     def _without(self, failed: str, schedule: Schedule) -> list[str]:
         """Return all stages that cannot be computed now; what else is in their jobs goes on."""
@@ -220,12 +241,12 @@ class Driver:
                     schedule.add(other)
         return below
 
-    def _root_failure(self, digest: str, failure: Failure) -> Failure:
+    def _root_failure(self, digest: str, event: Event) -> Event:
         """Return the failure of an input where that is why a stage could not run."""
-        if failure.cause is not Cause.UPSTREAM:
-            return failure
+        if event.failure is None or event.failure.cause is not Cause.UPSTREAM:
+            return event
         inputs = self._plan.stages[digest].inputs.values()
-        return next((self._failures[d] for d in inputs if d in self._failures), failure)
+        return next((self._failures[d] for d in inputs if d in self._failures), event)
 
     def _outcomes(self, trial: Trial) -> dict[str, StageOutcome]:
         missing = [
@@ -246,25 +267,17 @@ class Driver:
         self.progress.trial_ended(result, known=known)
         self.results[result.trial.id] = replace(result, curve=(), datasets=())
 
-    def _note(self, kind: str, job: PlannedJob, stages: tuple[str, ...], **facts: Any) -> None:
-        self._journal.append(Event(time=time.time(), kind=kind, job=job.id, stages=stages, **facts))
+    def _note(self, kind: str, job: PlannedJob, stages: tuple[str, ...], **facts: Any) -> Event:
+        event = Event(time=time.time(), kind=kind, job=job.id, stages=stages, **facts)
+        self._journal.append(event)
+        return event
 
     def _names(self, digests: Iterable[str]) -> list[str]:
         return [self._plan.stages[digest].stage.name for digest in digests]
 
 
-def _unfinished(
-    trial: Trial, state: State, failure: Failure | None, outcome: StageOutcome | None = None
-) -> TrialResult:
-    now = time.time()
-    return TrialResult(
-        trial=trial,
-        state=state,
-        started_at=outcome.started_at if outcome and outcome.started_at else now,
-        ended_at=now,
-        duration_s=outcome.duration_s if outcome else 0.0,
-        failure=failure,
-    )
+def _unfinished(trial: Trial, state: State, failure: Failure | None) -> TrialResult:
+    return TrialResult(trial=trial, state=state, failure=failure)
 
 
 def _batched(items: Sequence[Trial], size: int) -> Iterator[Sequence[Trial]]:

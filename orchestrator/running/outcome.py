@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cluster.artifact import Record, StoreError
 from cluster.job import Cause, Failure, State
+from cluster.usage import Usage
+from orchestrator.running.journal import Event
 from orchestrator.running.redaction import redact
 from pipelines.contract import DivergedError, InputError
 
@@ -26,6 +28,8 @@ class StageOutcome:
     started_at: float = 0.0
     """Unix time in seconds."""
     duration_s: float = 0.0
+    usage: Usage | None = None
+    """What computing it used, where that was measured."""
     reused: bool = False
     """Whether another process had finished it in the meantime."""
     cohort_size: int = 1
@@ -33,6 +37,23 @@ class StageOutcome:
     cohort_fits: int | None = None
     """How many members fit into memory, where a cohort turned out to be too large."""
     failure: Failure | None = None
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """What the journal tells of a finished stage."""
+        told = {"duration_s": round(self.duration_s, 4), "reused": self.reused}
+        if self.reused:
+            return told
+        used = asdict(self.usage) if self.usage else {}
+        used = {name: value for name, value in used.items() if value is not None}
+        return {**told, "started_at": self.started_at, "cohort_size": self.cohort_size, **used}
+
+
+def finished_event(outcome: StageOutcome) -> Event:
+    """Return what the journal tells of a stage that was computed outside of any job."""
+    ended_at = outcome.started_at + outcome.duration_s
+    detail = outcome.detail
+    return Event(time=ended_at, kind="stage_finished", stages=(outcome.digest,), detail=detail)
 
 
 def finished(record: Record, *, reused: bool = False) -> StageOutcome:
@@ -43,6 +64,7 @@ def finished(record: Record, *, reused: bool = False) -> StageOutcome:
         value=record.value,
         started_at=record.started_at,
         duration_s=record.duration_s,
+        usage=record.usage,
         reused=reused,
     )
 

@@ -11,51 +11,27 @@ import io
 import shutil
 import tempfile
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.job import Cause, Failure, Resources
+from cluster.usage import Meter, Usage
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.artifacts import Artifacts, record_of
 from orchestrator.running.outcome import StageOutcome, failed, failure_of, finished
+from orchestrator.running.power import Power, accounted
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.cohorts import CohortFunction, CohortMember, Finished
 from pipelines.contract import (
-    Checkpoint,
     PipelineError,
     StageFunction,
     StageResult,
     load_object,
 )
 from pipelines.labels import Fidelity, extras_of
-
-MAX_CACHED_OBJECTS = 16
-"""Models and data sets that a warm worker keeps: a few of each, not a whole sweep's."""
-
-
-class WorkerContext:
-    """What a stage is given; its cache lives as long as the process."""
-
-    def __init__(self, resources: Resources) -> None:
-        self.num_cpus = max(1, int(resources.num_cpus))
-        self.device = "cuda" if resources.num_gpus else "cpu"
-        self.scratch = Path()
-        self.keep: frozenset[str] = frozenset()
-        self.checkpoint: Callable[[int], Checkpoint]
-        self._cache: OrderedDict[str, Any] = OrderedDict()
-
-    def cached(self, key: str, load: Callable[[], Any]) -> Any:
-        """Return `load()`, kept for later stages; the one that was not used for longest goes."""
-        if key not in self._cache:
-            self._cache[key] = load()
-        self._cache.move_to_end(key)
-        while len(self._cache) > MAX_CACHED_OBJECTS:
-            self._cache.popitem(last=False)
-        return self._cache[key]
 
 
 class Worker:
@@ -65,10 +41,20 @@ class Worker:
         resources: What this process may use.
         store: The location of the store.
         fresh_since: Unix time in seconds; artifacts begun before it count as not there.
+        power: The fields of a `Power`, by which energy is told; None where it is not.
     """
 
-    def __init__(self, *, resources: Resources, store: str, fresh_since: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        resources: Resources,
+        store: str,
+        fresh_since: float = 0.0,
+        power: Mapping[str, float] | None = None,
+    ) -> None:
         self._artifacts = Artifacts(store, fresh_since)
+        known = Power(**power) if power else None
+        self._accounted = partial(accounted, num_gpus=resources.num_gpus, power=known)
         self._context = WorkerContext(resources)
         self._num_cpus = self._context.num_cpus
 
@@ -137,19 +123,25 @@ class Worker:
     def _run_cohort(
         self, stages: Sequence[PlannedStage], records: dict[str, Record]
     ) -> tuple[dict[str, StageOutcome], Failure | None]:
-        """Compute stages in one call; return what ended, and why the call broke if it did."""
+        """Compute stages in one call; return what ended, and why the call broke if it did.
+
+        What comes together shares its seconds equally; its peak memory is that of the call so far.
+        """
         ended: dict[str, StageOutcome] = {}
         failure = None
         log = io.StringIO()
         started_at = began_at = time.time()
+        meter = Meter()
         try:
             with _captured(log), self._scratch():
                 for batch in self._call_cohort(stages, records):
-                    seconds = (time.time() - began_at) / max(1, len(batch))
+                    num_ended = max(1, len(batch))
+                    seconds, usage = (time.time() - began_at) / num_ended, meter.read(num_ended)
                     for index, result in batch.items():
-                        outcome = self._member_ended(stages[index], result, seconds, records)
+                        outcome = self._member_ended(stages[index], result, seconds, usage, records)
                         ended[outcome.digest] = replace(outcome, cohort_size=len(stages))
                     began_at = time.time()
+                    meter.resume()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the members are tried alone
             failure = failure_of(error)
         for stage in stages:
@@ -184,6 +176,7 @@ class Worker:
         stage: PlannedStage,
         result: StageResult | PipelineError,
         duration_s: float,
+        usage: Usage,
         records: dict[str, Record],
     ) -> StageOutcome:
         started_at = time.time() - duration_s
@@ -195,7 +188,8 @@ class Worker:
         inputs = [records[digest] for digest in stage.inputs.values()]
         own = stage.stage.cohort.fidelity
         record = record_of(stage, result, inputs, own=own, keep=stage.keep)
-        record = replace(record, started_at=started_at, duration_s=duration_s)
+        usage = self._accounted(usage, duration_s)
+        record = replace(record, started_at=started_at, duration_s=duration_s, usage=usage)
         records[stage.digest] = self._artifacts.write(record, result)
         return finished(records[stage.digest])
 
@@ -240,6 +234,7 @@ class Worker:
     def _compute(
         self, stage: PlannedStage, records: Mapping[str, Record], started_at: float
     ) -> Record:
+        meter = Meter()
         function: StageFunction = load_object(stage.stage.function)
         known = records.get(stage.digest)  # lacks an extra; those that it has stay
         keep = stage.keep | (extras_of(known.value) if known else frozenset())
@@ -254,7 +249,9 @@ class Worker:
         # Another number of threads is another order of floating-point sums.
         own = Fidelity.EQUAL if stage.spare_cpus else Fidelity.EXACT
         record = record_of(stage, result, inputs, own=own, keep=keep)
-        record = replace(record, started_at=started_at, duration_s=time.time() - started_at)
+        duration_s = time.time() - started_at
+        usage = self._accounted(meter.read(), duration_s)
+        record = replace(record, started_at=started_at, duration_s=duration_s, usage=usage)
         return self._artifacts.write(record, result)
 
     def _inputs(

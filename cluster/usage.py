@@ -1,0 +1,104 @@
+"""What this process used while it worked: CPU seconds and peak memory; not what the work was.
+
+Torch is asked only where somebody else has imported it and begun to use an accelerator.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_GIB = 2**30
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+"""The unit of `ru_maxrss`: getrusage(2) of macOS and of Linux."""
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a piece of work used, besides time on the clock."""
+
+    cpu_s: float
+    """CPU seconds of the whole process, and of its children that ended."""
+    peak_memory_gib: float
+    """The most host memory that the process held at once, in GiB, with all that it keeps warm. If
+    children ended, that of the largest one that the process ever had, where this is more."""
+    peak_gpu_memory_gib: float | None = None
+    """The most memory of the accelerator that tensors held at once, in GiB; None without one."""
+    gpu_s: float | None = None
+    """Seconds on the clock times the accelerators that were held, a part of one as a fraction; None
+    without one."""
+    energy_kwh: float | None = None
+    """An estimate by whoever knows the machine's power; None where nobody made one."""
+
+
+class Meter:
+    """Measures what this process uses from now on; one at a time, as there is one peak.
+
+    Where the system cannot forget an earlier peak (outside Linux), it stands for this one too.
+    """
+
+    def __init__(self) -> None:
+        self._forgets = _forget_peak()
+        if (cuda := _cuda()) is not None:
+            cuda.reset_peak_memory_stats()
+        self.resume()
+
+    def resume(self) -> None:
+        """Count CPU seconds anew; peaks stay."""
+        self._own_cpu_s = _cpu_s(resource.getrusage(resource.RUSAGE_SELF))
+        self._children_cpu_s = _cpu_s(resource.getrusage(resource.RUSAGE_CHILDREN))
+
+    def read(self, num_parts: int = 1) -> Usage:
+        """Return what was used so far.
+
+        Args:
+            num_parts: Among how many the CPU seconds are divided; peaks are not.
+        """
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        children_cpu_s = _cpu_s(children) - self._children_cpu_s
+        peak = _peak() if self._forgets else own.ru_maxrss * _MAXRSS_BYTES
+        if children_cpu_s:
+            peak = max(peak, children.ru_maxrss * _MAXRSS_BYTES)
+        cuda = _cuda()
+        return Usage(
+            cpu_s=round((_cpu_s(own) - self._own_cpu_s + children_cpu_s) / num_parts, 6),
+            peak_memory_gib=round(peak / _GIB, 4),
+            peak_gpu_memory_gib=None
+            if cuda is None
+            else round(cuda.max_memory_allocated() / _GIB, 4),
+        )
+
+
+def _cpu_s(used: resource.struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
+
+
+def _forget_peak() -> bool:
+    """Set the peak of resident memory back to what is resident now; return whether that worked.
+
+    Source: proc_pid_clear_refs(5), value 5; Linux 4.0.
+    """
+    try:
+        _CLEAR_REFS.write_bytes(b"5")
+    except OSError:
+        return False
+    return b"VmHWM:" in _STATUS.read_bytes()
+
+
+def _peak() -> int:
+    """Return the peak of resident memory in bytes. Source: proc_pid_status(5), VmHWM."""
+    _, _, rest = _STATUS.read_bytes().partition(b"VmHWM:")
+    return int(rest.split(maxsplit=1)[0]) * 1024
+
+
+def _cuda() -> Any:
+    """Return `torch.cuda` where this process uses it, else None."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda if cuda is not None and cuda.is_initialized() else None

@@ -1,0 +1,35 @@
+"""What a worker gives to each stage that it runs; runs none."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.job import Resources
+from pipelines.contract import Checkpoint
+
+MAX_CACHED_OBJECTS = 16
+"""Models and data sets that a warm worker keeps: a few of each, not a whole sweep's."""
+
+
+class WorkerContext:
+    """What a stage is given; its cache lives as long as the process."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.num_cpus = max(1, int(resources.num_cpus))
+        self.device = "cuda" if resources.num_gpus else "cpu"
+        self.scratch = Path()
+        self.keep: frozenset[str] = frozenset()
+        self.checkpoint: Callable[[int], Checkpoint]
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+
+    def cached(self, key: str, load: Callable[[], Any]) -> Any:
+        """Return `load()`, kept for later stages; the one that was not used for longest goes."""
+        if key not in self._cache:
+            self._cache[key] = load()
+        self._cache.move_to_end(key)
+        while len(self._cache) > MAX_CACHED_OBJECTS:
+            self._cache.popitem(last=False)
+        return self._cache[key]
