@@ -135,3 +135,11 @@ class Exportable(Protocol):
         Raises:
             InputError: Such a trial cannot be exported.
         """
+
+
+@runtime_checkable
+class Servable(Exportable, Protocol):
+    """A pipeline whose exports can be loaded as a `transformers.Pipeline`, ready to predict."""
+
+    load_function: str
+    """`module:function` that takes an exported folder and returns the pipeline, imported late."""

@@ -43,6 +43,10 @@ BOUNDS: Mapping[Fidelity, Bound] = {Fidelity.EXACT: EXACT, Fidelity.EQUAL: EQUAL
 """By label. `statistical` and `adaptive` have none: what they promise can be seen over many trials
 only, not on one."""
 
+OWN_DISTANCE = 10.0
+"""By how many times the distance between a training and itself, moved by a few roundings, two
+results may lie apart and be explained by it. How far one rounding carries is chance."""
+
 SAME_METRICS = 1e-9
 """By how much metrics may differ that were computed from the same classes."""
 
@@ -124,6 +128,29 @@ def compare(kept: Result, alone: Result, bound: Bound | None) -> Differences:
         num_flipped=rows.num_flipped,
         faults=tuple(faults) if bound is not None else (),
     )
+
+
+def is_unstable(kept: Result, alone: Result, moved: Result, bound: Bound) -> bool:
+    """Return whether rounding alone explains that a result lies too far from that run alone.
+
+    It does where the trial alone does not hold the bound against itself either, once it is moved
+    by a few roundings, and lies about as far from that as from what was kept.
+
+    Args:
+        kept: What the store has.
+        alone: What the trial gave alone.
+        moved: What it gave alone, moved by a few roundings.
+        bound: How far the first two may lie apart.
+    """
+    own = compare(moved, alone, bound)
+    own_scores = own.scores or 0.0
+    if not own.faults or not max(own_scores, own.metrics) < float("inf"):
+        return False
+    wider = Bound(
+        scores=max(bound.scores, OWN_DISTANCE * own_scores),
+        metrics=max(bound.metrics, OWN_DISTANCE * own.metrics),
+    )
+    return not compare(kept, alone, wider).faults
 
 
 def _apart(one: float | None, other: float | None) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.trial import TrialResult
+from orchestrator.planning.trial import TrialResult, TrialUsage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,7 @@ def result_rows(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
             "fidelity": result.label,
             **result.metrics,
             "duration_s": result.duration_s,
+            **asdict(result.usage or TrialUsage()),
             "cause": str(result.failure.cause) if result.failure else None,
             "message": result.failure.message if result.failure else None,
         }

@@ -45,7 +45,7 @@ def _metrics(inputs: Mapping[str, Artifact], member: Member) -> dict[str, float]
             values = compute_metrics(
                 *columns,
                 num_classes=None if labels is None else len(labels),
-                positive=_positive(member.get("positive"), labels),
+                positive=positive_class(member.get("positive"), labels),
             )
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
@@ -60,7 +60,7 @@ def _language_metrics(predictions: pa.Table) -> dict[str, float]:
     return metrics
 
 
-def _positive(name: str | None, labels: Sequence[str] | None) -> int:
+def positive_class(name: str | None, labels: Sequence[str] | None) -> int:
     """Return the number of the class that `f1` looks at; without a name the second."""
     if name is None:
         return 1

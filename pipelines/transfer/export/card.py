@@ -94,6 +94,11 @@ def write_card(
         "model": {"name": base.name, "digest": base.digest},
         "task": {"name": task.name, "digest": task.digest},
         "weights": export.node.digest,
+        "loading": {
+            "task": loading.task,
+            "inputs": ["text", "text_pair"] if task.kind.is_pair else [_input_of(task)],
+            "options": dict(loading.options),
+        },
         "verification": asdict(verification),
     }
     (export.folder / MARKER).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
@@ -234,6 +239,11 @@ def _summary(loaded: Mapping[str, Json], task: Task) -> str:
         f"Gives {_told(loaded, task)}. Trained on {rows['train']} {unit}, validated on "
         f"{rows['validation']}, tested on {rows['test']}."
     )
+
+
+def _input_of(task: Task) -> str:
+    """Return what the pipeline takes one of."""
+    return "image" if task.kind.has_images else "text"
 
 
 def unit_of(task: Task) -> str:
