@@ -1,28 +1,24 @@
-"""One contract over every kind of tracking store, and what needs no store at all."""
+"""One contract over every kind of tracking store; what becomes of results that reach none."""
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.job import Cause, Failure, State
-from orchestrator.planning.trial import Trial, TrialResult
+from cluster.job import State
 from orchestrator.running.tracking import (
     ConfigSummary,
     MlflowTracker,
@@ -33,104 +29,15 @@ from orchestrator.running.tracking import (
     Tracked,
     check_tracking_uri,
     default_tracking_uri,
-    mask_credentials,
     open_tracker,
 )
-from tests.servers import MlflowServer, free_port, has_postgres, mlflow_server, postgres_server
+from tests.servers import free_port, has_postgres, postgres_server
+from tests.tracking_places import Place, client_class, failed, place, result_of
+
+__all__ = ["place"]  # the fixture
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = Patience(outage_s=0.5, pause_s=0.05, max_pause_s=0.2)
-
-
-def client_class() -> Any:
-    """Return MlflowClient, imported when a test runs: MLflow sends no telemetry from a test."""
-    return importlib.import_module("mlflow").MlflowClient
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tracking store, and the server before it if there is one."""
-
-    uri: str
-    folder: Path
-    backend: str
-    server: MlflowServer | None = None
-
-    def tracker(self, patience: Patience | None = None) -> MlflowTracker:
-        return MlflowTracker(self.uri, self.folder, patience)
-
-    def write(self, sweep: str, results: list[TrialResult], **summary: Any) -> Tracked:
-        tracker = self.tracker()
-        tracker.start(SweepInfo(name=sweep, id=sweep), results)
-        tracked = tracker.finish(State.FINISHED, SweepSummary(**summary))
-        assert tracked.faults == ()
-        assert tracked.num_unwritten == 0
-        return tracked
-
-    def client(self) -> Any:
-        return client_class()(self.uri)
-
-    def runs(self, sweep: str, kind: str) -> list[Any]:
-        client = self.client()
-        experiment = client.get_experiment_by_name(sweep)
-        return list(
-            client.search_runs(
-                [experiment.experiment_id], f"tags.`fanflare.kind` = '{kind}'", max_results=5000
-            )
-        )
-
-    def history(self, run: Any, name: str) -> list[tuple[int, float]]:
-        points = self.client().get_metric_history(run.info.run_id, name)
-        return sorted((point.step, point.value) for point in points)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "server on sqlite", "server on postgres"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    # A space and an umlaut, as in many a home folder.
-    folder = tmp_path_factory.mktemp("Müllers sweeps", numbered=True)
-    uri = default_tracking_uri(folder)
-    if request.param == "sqlite":
-        yield Place(uri, folder, request.param)
-    elif request.param == "server on sqlite":
-        with mlflow_server(uri, folder) as server:
-            yield Place(server.url, folder, request.param, server)
-    elif not has_postgres():
-        pytest.skip("PostgreSQL is not installed")
-    else:
-        with postgres_server() as database, mlflow_server(database, folder) as server:
-            yield Place(server.url, folder, request.param, server)
-
-
-def result_of(number: int, state: State = State.FINISHED, **changes: Any) -> TrialResult:
-    trial = Trial(
-        id=f"{number:016x}",
-        model="mini-lm",
-        task="rotten-tomatoes",
-        params={"method": "probe", "learning_rate": 1e-3, "layers": [1, 2]},
-        seed=number,
-        metric="accuracy",
-        mode="max",
-        result_digest=f"{number:064x}",
-        stages=(),
-    )
-    finished = {
-        "metrics": {"test/accuracy": 0.5 + number / 100, "validation/loss": 0.25},
-        "curve": [{"step": step, "train/loss": 1 / step} for step in range(1, 6)],
-        "duration_s": 2.5,
-    }
-    begun = 1_700_000_000 + 10 * number
-    return TrialResult(
-        trial=trial,
-        state=state,
-        started_at=begun,
-        ended_at=begun + 5.25,
-        **{**(finished if state is State.FINISHED else {}), **changes},
-    )
-
-
-def failed(number: int, message: str = "CUDA out of memory") -> TrialResult:
-    failure = Failure(Cause.OUT_OF_MEMORY, message)
-    return result_of(number, State.FAILED, failure=failure)
 
 
 # --- the contract over all stores ---
@@ -247,7 +154,9 @@ def test_the_sweep_carries_its_files_and_its_summary(place: Place) -> None:
 
 
 def test_nothing_is_written_twice_after_a_writer_was_killed(place: Place) -> None:
-    for method, count in (("create_run", 4), ("log_batch", 12), ("set_terminated", 6)):
+    # The last two die among the configs, whose runs come after the trials'.
+    deaths = ("create_run", 4), ("log_batch", 12), ("set_terminated", 6)
+    for method, count in (*deaths, ("create_run", 18), ("set_terminated", 3)):
         code = (
             "from tests.orchestrator.test_tracking import write_and_die; "
             f"write_and_die({place.uri!r}, {str(place.folder)!r}, {method!r}, {count})"
@@ -258,8 +167,13 @@ def test_nothing_is_written_twice_after_a_writer_was_killed(place: Place) -> Non
         assert died.returncode == -signal.SIGKILL
     assert place.runs("killed", "sweep")[0].info.status == "RUNNING"
 
-    place.write("killed", [result_of(number) for number in range(30)])
+    place.write("killed", [result_of(number) for number in range(30)], configs=CONFIGS)
 
+    configs = place.runs("killed", "config")
+    assert {run.data.tags["fanflare.config_id"] for run in configs} == {f"c{n}" for n in range(9)}
+    assert len(configs) == 9
+    assert {run.info.status for run in configs} == {"FINISHED"}
+    assert {run.data.metrics["n"] for run in configs} == {3}
     assert len(place.runs("killed", "sweep")) == 1
     runs = place.runs("killed", "trial")
     assert {run.data.tags["fanflare.seed"] for run in runs} == {str(n) for n in range(30)}
@@ -268,6 +182,12 @@ def test_nothing_is_written_twice_after_a_writer_was_killed(place: Place) -> Non
         assert run.info.status == "FINISHED"
         assert place.history(run, "train/loss") == [(step, 1 / step) for step in range(1, 6)]
         assert place.history(run, "test/accuracy") == [(5, run.data.metrics["test/accuracy"])]
+
+
+CONFIGS = [
+    ConfigSummary(config_id=f"c{n}", name=f"c{n}", metrics={"n": 3}, ended_at=1_700_000_000 + n)
+    for n in range(9)
+]
 
 
 def write_and_die(uri: str, folder: str, method: str, count: int) -> None:
@@ -284,7 +204,7 @@ def write_and_die(uri: str, folder: str, method: str, count: int) -> None:
     tracker.start(SweepInfo(name="killed", id="killed"))
     for number in range(30):
         tracker.record(result_of(number))
-    tracker.finish(State.FINISHED, SweepSummary())
+    tracker.finish(State.FINISHED, SweepSummary(configs=CONFIGS))
 
 
 def test_a_failed_trial_that_is_run_again_ends_as_one_finished_run(place: Place) -> None:
@@ -394,7 +314,7 @@ def test_a_server_may_go_away_and_come_back(place: Place) -> None:
     tracker.start(SweepInfo(name="outage", id="o"))
     for number in range(40):
         tracker.record(result_of(number))
-    while not tracker._written:
+    while len(tracker._done) < 2:  # the sweep itself, and a trial
         time.sleep(0.01)
     place.server.stop()
     for number in range(40, 60):
@@ -466,66 +386,3 @@ def test_tracking_may_be_off(tmp_path: Path) -> None:
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
     code = "import sys, orchestrator.running.tracking; sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("mlruns", "no scheme"),
-        ("file:///tmp/mlruns", "plain files"),
-        ("sqlit:///x.db", "did you mean 'sqlite'"),
-        ("ftp://host/x", "'ftp' is not supported"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
-        ("sqlite:////dev/null/x.db", "cannot be written"),
-        ("http://", "names no host"),
-        ("http://host:port/", "cannot be read"),
-        ("postgresql://me:geheim@127.0.0.1:1/x", "cannot be opened"),
-        ("http://me:geheim@127.0.0.1:1/x", "no MLflow server answers"),
-    ],
-)
-def test_a_bad_tracking_uri_is_explained_without_its_password(uri: str, expected: str) -> None:
-    fault = check_tracking_uri(uri, timeout_s=2)
-    assert fault is not None
-    assert expected in fault
-    assert "geheim" not in fault
-
-
-def test_files_that_are_no_databases_are_refused(tmp_path: Path) -> None:
-    text = tmp_path / "notes.txt"
-    text.write_text("these are my notes, and they are longer than a header\n" * 10)
-    assert "no database" in str(check_tracking_uri(f"sqlite:///{text}"))
-    assert "folder" in str(check_tracking_uri(f"sqlite:///{tmp_path}"))
-    assert check_tracking_uri(default_tracking_uri(tmp_path / "new" / "sweep")) is None
-    assert not (tmp_path / "new").exists(), "a check writes nothing"
-    assert check_tracking_uri("databricks") is None
-
-
-def test_a_server_that_says_nothing_is_not_waited_for_long(silent_port: int) -> None:
-    begun = time.monotonic()
-    assert "within 1 s" in str(check_tracking_uri(f"http://127.0.0.1:{silent_port}", timeout_s=1))
-    assert time.monotonic() - begun < 5
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("postgresql://me:pa@ss/word@host/db", "postgresql://***@host/db"),
-        ("https://token@host/path", "https://***@host/path"),
-        ("at http://a:b@h/x and s3://k:s@b/y", "at http://***@h/x and s3://***@b/y"),
-        ("postgresql://host/db?user=me&password=pw", "postgresql://host/db?user=me&password=***"),
-        ("hf://datasets/name@v1", "hf://datasets/name@v1"),
-        ("mail me@example.org", "mail me@example.org"),
-    ],
-)
-def test_credentials_are_masked(text: str, expected: str) -> None:
-    assert mask_credentials(text) == expected

@@ -9,7 +9,9 @@ from typing import Any
 from cluster.job import State
 from orchestrator.running.tracking.records import (
     CONFIG_ID_TAG,
+    CONTENT_TAG,
     KIND_TAG,
+    NOTE_TAG,
     TRIAL_ID_TAG,
     RunRecord,
 )
@@ -57,4 +59,19 @@ class KnownRun:
         """Return whether nothing is left to write: a trial finishes once, a config may grow."""
         if record.kind == "trial" and self.state == State.FINISHED:
             return True
-        return self.state == str(record.state) and record.ended_ms in (0, self.ended_ms)
+        is_same = self.tags.get(CONTENT_TAG) == record.tags.get(CONTENT_TAG)
+        is_ended = self.state == str(record.state) and record.ended_ms in (0, self.ended_ms)
+        return is_same and is_ended
+
+    def is_outdated(self, record: RunRecord) -> bool:
+        """Return whether a config has gained trials: MLflow takes no point of a curve back."""
+        return record.kind == "config" and self.ended_ms not in (0, record.ended_ms)
+
+    @property
+    def foreign_tags(self) -> dict[str, str]:
+        """Return what people have written on this run."""
+        return {
+            name: value
+            for name, value in self.tags.items()
+            if name == NOTE_TAG or not name.startswith(("mlflow.", "fanflare."))
+        }

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from orchestrator.running.tracking.uris import mask_credentials
 
+GRACE_S = 5.0
+"""Seconds that a drained lane has beyond the patience for an outage, to park what is left."""
+
 MAX_FAULTS = 10
 """Messages that a lane keeps: the first ones tell the story."""
 
@@ -32,7 +35,8 @@ class Patience:
     """How long to try before something is left to the next run of the sweep."""
 
     outage_s: float = 120.0
-    """Seconds for which a store may be out of reach before writers stop waiting for it."""
+    """Seconds for which a store may be out of reach before writers stop waiting for it, and for
+    which it may take nothing at the end before the rest is left to the next run."""
     pause_s: float = 0.2
     """Seconds before the second try; they double with each further one."""
     max_pause_s: float = 5.0
@@ -48,8 +52,13 @@ class Task(NamedTuple):
     action: Callable[[], None]
 
 
-def persist(action: Callable[[], None], is_down: Callable[[], bool], patience: Patience) -> None:
-    """Run an action that may be repeated until it succeeds or patience ends.
+def persist(
+    action: Callable[[], None],
+    is_down: Callable[[], bool],
+    patience: Patience,
+    stopped: threading.Event,
+) -> None:
+    """Run an action that may be repeated until it succeeds, patience ends or it is stopped.
 
     Raises:
         StoreError: The last error; temporary only if the store is down.
@@ -60,7 +69,7 @@ def persist(action: Callable[[], None], is_down: Callable[[], bool], patience: P
         try:
             return action()
         except StoreError as error:
-            if not error.is_temporary:
+            if not error.is_temporary or stopped.is_set():
                 raise
             if is_down():
                 if time.monotonic() >= deadline:
@@ -69,7 +78,7 @@ def persist(action: Callable[[], None], is_down: Callable[[], bool], patience: P
                 num_tries += 1
                 if num_tries >= patience.num_tries:
                     raise StoreError(str(error), is_temporary=False) from error
-        time.sleep(pause_s)
+        stopped.wait(pause_s)
         pause_s = min(2 * pause_s, patience.max_pause_s)
 
 
@@ -77,7 +86,8 @@ class Lane:
     """A thread that runs tasks one after the other, in the order in which they came.
 
     While the store is down beyond patience, tasks are parked: the first of them is tried again
-    every `max_pause_s`, and a last time when the lane is drained.
+    every `max_pause_s`, and a last time when the lane is drained. Nothing is spooled to disk: the
+    store of results has it all, and whoever writes next compares that with what MLflow has.
     """
 
     def __init__(self, is_down: Callable[[], bool], patience: Patience, name: str) -> None:
@@ -87,6 +97,7 @@ class Lane:
         self._parked: list[Task] = []
         self._retry_at = 0.0
         self._stopped = threading.Event()
+        self._moved_at = 0.0
         self.faults: list[str] = []
         """Why tasks were not done, or not at once; without credentials."""
         # A daemon, so that a store that hangs cannot keep the process alive.
@@ -97,10 +108,24 @@ class Lane:
         """Take a task; returns at once."""
         self._queue.put(task)
 
-    def drain(self) -> None:
-        """Run what is waiting, then end; blocks."""
+    def drain(self, since: float = 0.0) -> float:
+        """Run what is waiting, then end; blocks, but not for a store that takes nothing any more.
+
+        Args:
+            since: When the store last took something, as `time.monotonic()` counts.
+
+        Returns:
+            The same, as it is now.
+        """
         self._queue.put(None)
-        self._thread.join()
+        limit_s = self._patience.outage_s + GRACE_S
+        while self._thread.is_alive():
+            self._thread.join(0.2)
+            if time.monotonic() - max(self._moved_at, since) > limit_s:
+                self.faults.append(f"the store took nothing for {limit_s:g} s; the rest was left")
+                self.stop()
+                break
+        return max(self._moved_at, since)
 
     def stop(self) -> None:
         """End after the task at hand and forget the others; does not block."""
@@ -128,7 +153,8 @@ class Lane:
 
     def _perform(self, task: Task, patience: Patience) -> None:
         try:
-            persist(task.action, self._is_down, patience)
+            persist(task.action, self._is_down, patience, self._stopped)
+            self._moved_at = time.monotonic()
         except StoreError as error:
             self._note(task, error)
             if error.is_temporary:

@@ -1,4 +1,4 @@
-"""What MLflow holds of one sweep, by explicit run ids; the only file that imports mlflow.
+"""What MLflow holds of one sweep, by explicit run ids.
 
 It knows no threads and no patience. Every method may be repeated after an error: runs are found
 again by their tags, and what was written already is recognised.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
@@ -34,11 +34,11 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_SOURCE_NAME,
     MLFLOW_USER,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
 from cluster.job import State
 from orchestrator.running.tracking.known import KnownRun
-from orchestrator.running.tracking.lane import StoreError
+from orchestrator.running.tracking.mlflow_client import engine_of, open_client, translated
+from orchestrator.running.tracking.mlflow_models import SweepModels
 from orchestrator.running.tracking.records import (
     CONFIG_ID_TAG,
     KIND_TAG,
@@ -48,29 +48,20 @@ from orchestrator.running.tracking.records import (
     DatasetUse,
     RunRecord,
     as_texts,
+    config_record,
     finite,
 )
-from orchestrator.running.tracking.sqlite import prepare_database, relax_commits
+from orchestrator.running.tracking.sqlite import free_engine
 from orchestrator.running.tracking.tracker import SweepInfo, SweepSummary
-from orchestrator.running.tracking.uris import mask_credentials, sqlite_path
+from orchestrator.running.tracking.uris import mask_credentials
+from orchestrator.running.tracking.view import VIEW_TAG, configs_view
 
 PAGE_SIZE = 1000
 """Runs a search page."""
+EXPERIMENT_KIND_TAG = "mlflow.experimentKind"
+"""Tells MLflow's pages that this is training, and nothing with prompts and traces."""
 LEADERBOARD = "leaderboard.json"
 """The artifact that MLflow shows as a table."""
-_LASTING_ERRORS = frozenset(
-    {
-        "INVALID_PARAMETER_VALUE",
-        "RESOURCE_DOES_NOT_EXIST",
-        "PERMISSION_DENIED",
-        "UNAUTHENTICATED",
-        "CUSTOMER_UNAUTHORIZED",
-        "ENDPOINT_NOT_FOUND",
-        "FEATURE_DISABLED",
-        "NOT_IMPLEMENTED",
-    }
-)
-"""MLflow's codes of errors that would come again; all others are worth another try."""
 
 
 class MlflowStore:
@@ -95,11 +86,13 @@ class MlflowStore:
         """
         # MLflow logs database errors with tracebacks before raising them; the tracker reports.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        with _translated():
-            client = _client(uri)
+        with translated():
+            client = open_client(uri)
             experiment = client.get_experiment_by_name(sweep.name)
             if experiment is None:
-                experiment_id = client.create_experiment(sweep.name, artifact_location)
+                experiment_id = client.create_experiment(
+                    sweep.name, artifact_location, {EXPERIMENT_KIND_TAG: "custom_model_development"}
+                )
             else:
                 experiment_id = experiment.experiment_id
                 if experiment.lifecycle_stage == "deleted":
@@ -112,7 +105,7 @@ class MlflowStore:
         Raises:
             StoreError: MLflow could not be reached or refused something.
         """
-        with _translated():
+        with translated():
             self._client.update_run(self._parent.id, status=str(State.RUNNING))
             params = as_texts(self._sweep.params)
             self._client.log_batch(
@@ -122,18 +115,30 @@ class MlflowStore:
             )
             self._log_files(self._sweep.files)
 
+    def has_run(self, key: tuple[str, str]) -> bool:
+        """Return whether there may be a run of this kind and id, complete or not."""
+        return key in self._runs or key in self._unsure
+
+    def close(self) -> None:
+        """Give back connections and memory; the store can still be used."""
+        if engine := engine_of(self._client):
+            free_engine(engine)
+
     def write(self, record: RunRecord) -> None:
         """Write a run unless MLflow holds it: complete what is there, or make a new one.
 
         Raises:
             StoreError: MLflow could not be reached or refused something.
         """
-        with _translated():
+        with translated():
             known = self._runs.get(record.key) or self._found(record.key)
             if known is None:
                 known = self._create(record)
             elif known.holds(record):
                 return
+            elif known.is_outdated(record):
+                outdated, known = known, self._create(record, known.foreign_tags)
+                self._client.delete_run(outdated.id)
             else:
                 self._renew_tags(known, record)
             self._client.log_batch(
@@ -153,7 +158,7 @@ class MlflowStore:
         Raises:
             StoreError: MLflow could not be reached or refused something.
         """
-        with _translated():
+        with translated():
             self._settle()
             files = dict(summary.files)
             tags = {MLFLOW_RUN_NOTE: mask_credentials(summary.note)}
@@ -161,12 +166,23 @@ class MlflowStore:
                 files[LEADERBOARD] = _table(summary.leaderboard)
                 tags[MLFLOW_LOGGED_ARTIFACTS] = json.dumps([{"path": LEADERBOARD, "type": "table"}])
             self._log_files(files)
-            now_ms = round(time.time() * 1000)
-            metrics = [Metric(name, value, now_ms, 0) for name, value in finite(summary.metrics)]
+            self._write_models(summary)
+            if summary.configs:
+                view = configs_view(summary.configs)
+                self._client.set_experiment_tag(self.experiment_id, VIEW_TAG, view)
+            ended_ms = round((summary.ended_at or time.time()) * 1000)
+            metrics = [Metric(name, value, ended_ms, 0) for name, value in finite(summary.metrics)]
             self._client.log_batch(
                 self._parent.id, metrics=metrics, tags=[RunTag(*pair) for pair in tags.items()]
             )
-            self._client.set_terminated(self._parent.id, str(state))
+            self._client.set_terminated(self._parent.id, str(state), ended_ms)
+
+    def _write_models(self, summary: SweepSummary) -> None:
+        chosen = [config for config in summary.configs if config.config_id in summary.models]
+        records = {config.config_id: config_record(config) for config in chosen}
+        runs = {i: self._runs[r.key].id for i, r in records.items() if r.key in self._runs}
+        models = SweepModels(self._client, self.experiment_id, self._sweep.id)
+        models.write(summary.models, records, runs)
 
     def _find_or_create_parent(self) -> KnownRun:
         # The oldest: if a lost answer ever led to a second one, that one has no children.
@@ -179,16 +195,21 @@ class MlflowStore:
             MLFLOW_USER: os.environ.get("USER", "unknown"),
             MLFLOW_SOURCE_NAME: "fanflare",
         }
-        run = self._client.create_run(self.experiment_id, tags=tags, run_name=self._sweep.name)
+        run = self._client.create_run(
+            self.experiment_id,
+            start_time=round(self._sweep.started_at * 1000) or None,
+            tags=tags,
+            run_name=self._sweep.name,
+        )
         return KnownRun.of(run)
 
-    def _create(self, record: RunRecord) -> KnownRun:
+    def _create(self, record: RunRecord, tags: Mapping[str, str] | None = None) -> KnownRun:
         # Until the answer is here, nobody knows whether there is a run.
         self._unsure.add(record.key)
         run = self._client.create_run(
             self.experiment_id,
             start_time=record.started_ms or None,
-            tags={**record.tags, MLFLOW_PARENT_RUN_ID: self._parent.id},
+            tags={**(tags or {}), **record.tags, MLFLOW_PARENT_RUN_ID: self._parent.id},
             run_name=record.name,
         )
         self._unsure.discard(record.key)
@@ -206,6 +227,9 @@ class MlflowStore:
 
     def _renew_tags(self, known: KnownRun, record: RunRecord) -> None:
         changed = [RunTag(*tag) for tag in record.tags.items() if tag not in known.tags.items()]
+        if known.state == str(record.state):
+            # Until all is written it is not a complete one.
+            self._client.update_run(known.id, status=str(State.RUNNING))
         if changed:
             self._client.log_batch(known.id, tags=changed)
         for name in PASSING_TAGS & known.tags.keys() - record.tags.keys():
@@ -244,9 +268,12 @@ class MlflowStore:
             yield from map(KnownRun.of, page)
             token = page.token or None
 
-    def _log_files(self, files: Mapping[str, str]) -> None:
-        for name, text in files.items():
-            self._client.log_text(self._parent.id, text, name)
+    def _log_files(self, files: Mapping[str, str | bytes]) -> None:
+        with TemporaryDirectory(prefix="fanflare-") as folder:
+            for name, content in files.items():
+                data = content.encode() if isinstance(content, str) else content
+                Path(folder, name).write_bytes(data)
+            self._client.log_artifacts(self._parent.id, folder)
 
 
 def _dataset(use: DatasetUse) -> DatasetInput:
@@ -259,27 +286,3 @@ def _table(rows: Any) -> str:
     columns = list(rows[0])
     data = [[row.get(column) for column in columns] for row in rows]
     return json.dumps({"columns": columns, "data": data}, default=str)
-
-
-def _client(uri: str) -> MlflowClient:
-    path = sqlite_path(uri)
-    if path is None:
-        return MlflowClient(tracking_uri=uri)
-    prepare_database(path)
-    client = MlflowClient(tracking_uri=uri)
-    # No public way leads to the engine; without it writing is slower, and that is all.
-    if engine := getattr(getattr(client._tracking_client, "store", None), "engine", None):
-        relax_commits(engine)
-    return client
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what MLflow raises into a StoreError without credentials."""
-    try:
-        yield
-    except MlflowException as error:
-        is_temporary = error.error_code not in _LASTING_ERRORS
-        raise StoreError(mask_credentials(str(error)), is_temporary=is_temporary) from None
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise StoreError(mask_credentials(str(error)), is_temporary=True) from None

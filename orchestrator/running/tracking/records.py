@@ -15,14 +15,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cluster.job import State
-from orchestrator.planning.trial import TrialResult
+from orchestrator.comparing.report import format_params
+from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.tracking.tracker import ConfigSummary
 from orchestrator.running.tracking.uris import mask_credentials
+from orchestrator.running.tracking.usage import usage_metrics
+from pipelines.contract import digest_of
 
 KIND_TAG = "fanflare.kind"
 SWEEP_ID_TAG = "fanflare.sweep_id"
 TRIAL_ID_TAG = "fanflare.trial_id"
 CONFIG_ID_TAG = "fanflare.config_id"
+CONTENT_TAG = "fanflare.content"
+"""A digest of all that a config's run shows, by which a change is seen."""
+NOTE_TAG = "mlflow.note.content"
+"""MLflow's own: the description of a run, in Markdown."""
 PASSING_TAGS = frozenset(
     {"fanflare.failure_cause", "fanflare.failure_message", "fanflare.not_finite"}
 )
@@ -30,6 +37,8 @@ PASSING_TAGS = frozenset(
 
 MAX_VALUE_LENGTH = 5000
 """Characters of a tag or param: MLflow 3 cuts params at 6,000, MLflow 2 tags at 5,000."""
+MAX_PARAMS_LENGTH = 80
+"""Characters of the params in the name of a run."""
 MAX_NAME_LENGTH = 250
 """Characters of the name of a metric, param or tag: MLflow's MAX_ENTITY_KEY_LENGTH."""
 MAX_DIGEST_LENGTH = 36
@@ -83,7 +92,8 @@ def trial_record(result: TrialResult) -> RunRecord:
     """Return the run of a trial's result."""
     trial = result.trial
     times = _Times.of(result.started_at, result.ended_at)
-    points, not_finite = _points(result, times)
+    final = {**usage_metrics(result), "duration_s": result.duration_s, **result.metrics}
+    points, not_finite = _points(result.curve, final, times)
     tags = {
         KIND_TAG: "trial",
         TRIAL_ID_TAG: trial.id,
@@ -104,35 +114,47 @@ def trial_record(result: TrialResult) -> RunRecord:
     return RunRecord(
         kind="trial",
         id=trial.id,
-        name=f"{trial.method or trial.model} · {trial.task} · seed {trial.seed}",
+        name=_trial_name(trial),
         state=result.state,
         started_ms=times.started_ms,
         ended_ms=times.ended_ms,
         tags=as_texts(tags),
         params=as_texts(params),
         points=points,
-        datasets=[_dataset_use(dataset) for dataset in result.datasets],
+        datasets=[dataset_use(dataset) for dataset in result.datasets],
     )
+
+
+def _trial_name(trial: Trial) -> str:
+    """Return a name for people; where nothing else tells trials apart, with its params."""
+    what = trial.method or trial.model or format_params(trial.params)[:MAX_PARAMS_LENGTH]
+    return " · ".join(part for part in (what, trial.task, f"seed {trial.seed}") if part)
 
 
 def config_record(config: ConfigSummary) -> RunRecord:
     """Return the run of a config, which carries its numbers over all seeds."""
     times = _Times.of(config.started_at, config.ended_at)
-    tags = {**config.tags, KIND_TAG: "config", CONFIG_ID_TAG: config.config_id}
+    updated_ms = round(config.updated_at * 1000) or times.ended_ms
+    curve, _ = _points(config.curve, {}, times)
+    last_step = max((point.step for point in curve), default=0)
+    final = [Point(name, value, updated_ms, last_step) for name, value in finite(config.metrics)]
+    names = {point.name for point in final}
+    # What compares comes first: MLflow's pages begin their plots with the first metric.
+    points = [*final, *(p for p in curve if p.step < last_step or p.name not in names)]
+    tags = as_texts({**config.tags, KIND_TAG: "config", CONFIG_ID_TAG: config.config_id})
+    params = as_texts(config.params)
+    values = [config.name, tags, params, [(p.name, p.step, p.value) for p in points]]
     return RunRecord(
         kind="config",
         id=config.config_id,
         name=config.name,
-        state=State.FINISHED,
+        state=config.state,
         started_ms=times.started_ms,
         ended_ms=times.ended_ms,
-        tags=as_texts(tags),
-        params=as_texts(config.params),
-        points=[
-            Point(entity_name(name), float(value), times.ended_ms, 0)
-            for name, value in config.metrics.items()
-            if _is_number(value) and math.isfinite(value)
-        ],
+        tags={**tags, CONTENT_TAG: digest_of(values)[:16]},
+        params=params,
+        points=points,
+        datasets=[dataset_use(dataset) for dataset in config.datasets],
     )
 
 
@@ -166,24 +188,25 @@ class _Times(NamedTuple):
         return self.started_ms + (self.ended_ms - self.started_ms) * step // last_step
 
 
-def _points(result: TrialResult, times: _Times) -> tuple[list[Point], list[str]]:
-    """Return the points of a result, and the names of metrics that were NaN or infinite.
+def _points(
+    curve: Sequence[Mapping[str, Any]], final: Mapping[str, Any], times: _Times
+) -> tuple[list[Point], list[str]]:
+    """Return the points of a curve and of final numbers, and the names that were not finite.
 
     SQL stores turn infinity into 1.8e308 and NaN into a flagged 0, which ruins every chart:
     such values are named in a tag and not written. Final numbers stand at the last step of the
     curve, where MLflow's rule "the largest step is the latest value" finds them.
     """
-    last_step = max((int(point["step"]) for point in result.curve), default=0)
-    curve = (
+    last_step = max((int(point["step"]) for point in curve), default=0)
+    drawn = (
         (name, int(point["step"]), value)
-        for point in result.curve
+        for point in curve
         for name, value in point.items()
         if name != "step"
     )
-    final = {"duration_s": result.duration_s, **result.metrics}
     points: dict[tuple[str, int], Point] = {}
     not_finite: dict[str, None] = {}
-    for raw_name, step, value in (*curve, *((name, last_step, v) for name, v in final.items())):
+    for raw_name, step, value in (*drawn, *((name, last_step, v) for name, v in final.items())):
         if not _is_number(value):
             continue
         name = entity_name(raw_name)
@@ -198,7 +221,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _dataset_use(dataset: Mapping[str, Any]) -> DatasetUse:
+def dataset_use(dataset: Mapping[str, Any]) -> DatasetUse:
     """Return a data set as MLflow takes it.
 
     MLflow knows a data set by name and digest and keeps one use of it a run, so the split is

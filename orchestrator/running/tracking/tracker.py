@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from cluster.job import State
 from orchestrator.planning.trial import TrialResult
+from orchestrator.running.tracking.detail import Detail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,10 @@ class SweepInfo:
     """Facts that never change for this sweep; a value already written is kept."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Text artifacts of the parent run by name, for example `sweep.yaml` and `plan.json`."""
+    detail: Detail = "trial"
+    """What has a run of its own. Runs that are there already are kept up to date all the same."""
+    started_at: float = 0.0
+    """Unix time in seconds at which the sweep was first run; 0 for now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +41,18 @@ class ConfigSummary:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     """For example mean, standard deviation, bounds of the interval and n."""
+    curve: Sequence[Mapping[str, Any]] = ()
+    """Means over its seeds, `{"step": int, name: number, ...}`, under the trials' own names."""
+    datasets: Sequence[Mapping[str, Any]] = ()
+    """As :attr:`TrialResult.datasets`."""
+    state: State = State.FINISHED
     started_at: float = 0.0
     """Unix time in seconds at which its first trial began."""
     ended_at: float = 0.0
-    """Unix time in seconds at which its last trial ended; must grow when the numbers change."""
+    """Unix time in seconds at which its last trial ended; must grow when its curve changes."""
+    updated_at: float = 0.0
+    """Unix time in seconds of the numbers, which change with other configs too, as ranks do; must
+    grow when they do; by default `ended_at`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +63,15 @@ class SweepSummary:
     """Markdown, shown as the description of the parent run."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Counts such as `num_trials`; metrics and not params, since a sweep may grow."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Text artifacts of the parent run by name, for example `leaderboard.csv`."""
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    """Artifacts of the parent run by name, for example `leaderboard.csv`."""
     leaderboard: Sequence[Mapping[str, Any]] = ()
     """Rows of JSON values, shown as a table; the keys of the first row are the columns."""
     configs: Sequence[ConfigSummary] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    """What MLflow's page of models calls those of the chosen configs, by config id."""
+    ended_at: float = 0.0
+    """Unix time in seconds at which the last run of the sweep ended; 0 for now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +79,11 @@ class Tracked:
     """What became of the results handed to a tracker."""
 
     num_written: int = 0
-    """Results that the tracker holds, whether written now or before."""
+    """Results that have a run in the tracker, whether written now or before."""
     num_unwritten: int = 0
-    """Results that it does not hold; a rerun of the sweep writes them."""
+    """Results that should have one; the next run of the sweep, or `fanflare sync`, writes them."""
+    is_complete: bool = True
+    """Whether nothing is left to write, configs and the sweep's own run included."""
     faults: tuple[str, ...] = ()
     """Why, each text once, without credentials."""
     experiment_id: str = ""
