@@ -15,12 +15,14 @@ from orchestrator.comparing.fidelity import EQUAL, Differences
 from orchestrator.comparing.report import Report
 from orchestrator.planning.grid import parse
 from orchestrator.planning.schema import sweep_schema
-from orchestrator.planning.sweep import Metric, Tracking, TrialResources
+from orchestrator.planning.sweep import Energy, Metric, Tracking, TrialResources
 from orchestrator.planning.sweep_file import SweepFile
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.checkup import Finding
 from orchestrator.running.status import FailedTrial, RunningJob, SweepStatus
 from orchestrator.running.summary import plan_json
+from orchestrator.running.syncing import Synced
+from orchestrator.running.tracking import Tracked
 from orchestrator.running.trial_logs import StageLog
 from orchestrator.running.verify import TrialCheck, Verification
 from pipelines.command.params import CommandParams
@@ -29,12 +31,14 @@ from pipelines.pretrain.params import PretrainParams
 from pipelines.sources.entries import MadeModelsEntry, ModelEntry, TaskEntry
 from pipelines.transfer.params import METHODS
 from tests.cli import ROOT, fanflare
+from tests.reports import grid, right_or_wrong
 from tests.test_cli_surface import surface
 from tests.toy_cohorts import sweep_of
 
 __all__ = ["fanflare"]  # the fixture
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+PICTURES = sorted(path.name for path in ROOT.glob("docs/images/*"))
 SWEEP_FILE = (ROOT / "docs/sweep-file.md").read_text()
 JSON = (ROOT / "docs/json.md").read_text()
 
@@ -119,6 +123,7 @@ def test_the_quickstart_of_the_readme_is_the_example(tmp_path):
         ("`metric`", Metric),
         ("`resources`", TrialResources),
         ("`tracking`", Tracking),
+        ("`energy`", Energy),
         ("Params of pipeline `command`", CommandParams),
     ],
 )
@@ -158,7 +163,8 @@ def check_table(described, fields):
         if field.is_required():
             assert default == "required", name
         elif isinstance(field.default, int | float | str) and field.default != "":
-            assert default == f"`{field.default}`", name
+            words = {True: "true", False: "false"} if isinstance(field.default, bool) else {}
+            assert default == f"`{words.get(field.default, field.default)}`", name
         else:
             assert not re.fullmatch(r"`[\d.e-]+`", default) or name == "seeds", name
 
@@ -182,7 +188,7 @@ def paths(content, documented, path=""):
 
 def _join(path, key, documented):
     joined = f"{path}.{key}" if path else key
-    for placeholder in ("NAME", "TASK", "STATE", "SPLIT"):
+    for placeholder in ("NAME", "TASK", "METHOD", "STATE", "SPLIT"):
         generic = f"{path}.{placeholder}"
         if any(
             known == generic or known.startswith((f"{generic}.", f"{generic}["))
@@ -227,8 +233,7 @@ def test_the_keys_of_plan(toy, tmp_path):
 
 
 def test_the_keys_of_run_and_report():
-    results = [_result(task, "probe", lr) for task in ("a", "b") for lr in (0.1, 0.2)]
-    content = Report("sweep", State.FINISHED, results).to_json()
+    content = Report("sweep", State.FINISHED, grid(), read_examples=right_or_wrong(50)).to_json()
     check_json("`fanflare run SWEEP --json` and `fanflare report SWEEP --json`", content)
 
 
@@ -245,6 +250,13 @@ def test_the_keys_of_status():
         trials=trials,
     )
     check_json("`fanflare status SWEEP --json`", status.to_json())
+
+
+def test_the_keys_of_sync():
+    synced = Synced(
+        sweep="x", tracking_uri="sqlite:///x.db", detail="trial", num_trials=1, tracked=Tracked()
+    )
+    check_json("`fanflare sync SWEEP --json`", synced.to_json())
 
 
 def test_the_keys_of_verify():
@@ -327,8 +339,9 @@ def anchors(path: Path):
     }
 
 
-@pytest.mark.parametrize("name", ["terminal.png", "mlflow.png"])
+@pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_small(name):
     picture = ROOT / "docs/images" / name
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size < 300_000
+    assert any(name in document.read_text() for document in DOCUMENTS), "shown nowhere"

@@ -22,8 +22,8 @@ tasks tasks.name tasks.source tasks.kind tasks.text tasks.text_pair tasks.image 
 tasks.metric tasks.splits tasks.digest tasks.positive
 seeds space metric metric.name metric.mode
 train_size validation_size test_size
-resources resources.num_cpus resources.num_gpus resources.memory_gib
-sharing max_concurrent tracking tracking.uri store
+resources resources.num_cpus resources.num_gpus resources.share_gpus resources.memory_gib
+sharing max_concurrent tracking tracking.uri tracking.detail energy energy.region store
 """
 
 EXPORTS = """
@@ -46,7 +46,7 @@ METHOD_PARAMS = {
     "partial": f"{FINETUNING} method='partial' learning_rate=5e-05 frozen_layers=0.5",
     "full": f"{FINETUNING} method='full' learning_rate=5e-05 layer_decay=1.0",
     "lora": f"{FINETUNING} method='lora' learning_rate=0.001 rank=8 alpha=16 dropout=0.0 "
-    "target_modules='attention'",
+    "target_modules='attention' frozen_layers=0",
     "scratch": f"{FINETUNING} method='scratch' learning_rate=5e-05",
     "distill": f"{FINETUNING} method='distill' learning_rate=5e-05 layer_decay=1.0 "
     "teacher=PydanticUndefined temperature=2.0 teacher_weight=0.5",

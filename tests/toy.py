@@ -50,6 +50,8 @@ class ToyParams(BaseModel):
     value: float = 0
     group: int = 0
     sleep_s: float = Field(default=0, ge=0)
+    busy_s: float = 0
+    allocate_mib: int = 0
     fail: Fault = ""
     fail_in: Literal["prepare", "work"] = "work"
     fail_times: int = 1_000_000
@@ -118,6 +120,11 @@ def work(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageRes
     (params,) = members
     note("work", params)
     sys.stdout.write(f"working on {params['value']:g}, seed {params['seed']}\n")
+    block = bytearray(params["allocate_mib"] * 2**20)
+    began_s = time.process_time()
+    while time.process_time() < began_s + params["busy_s"]:
+        pass
+    del block
     deadline = time.monotonic() + params["sleep_s"]
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.05))

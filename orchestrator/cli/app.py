@@ -11,6 +11,7 @@ import typer
 from cluster.artifact import StoreError
 from orchestrator.cli import (
     catalog,
+    diff,
     doctor,
     export,
     logs,
@@ -19,6 +20,7 @@ from orchestrator.cli import (
     run,
     schema,
     status,
+    sync,
     ui,
     verify,
 )
@@ -35,7 +37,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (plan, run, status, logs, report, verify, export, ui, catalog, schema, doctor):
+for verb in (
+    plan,
+    run,
+    status,
+    logs,
+    report,
+    diff,
+    verify,
+    export,
+    sync,
+    ui,
+    catalog,
+    schema,
+    doctor,
+):
     app.command(verb.NAME)(getattr(verb, verb.NAME))
 
 

@@ -62,6 +62,7 @@ def _show(plan: Plan) -> None:
         f"{num_to_run} to run in {_count(len(plan.jobs), 'job')}"
     )
     _show_sharing(plan, console)
+    _show_gpu_sharing(plan, console)
     if plan.estimate is None:
         console.print("No estimate yet: this store has no timings.")
     else:
@@ -98,6 +99,8 @@ def _show_sharing(plan: Plan, console: Console) -> None:
     if rest := groups[MAX_GROUPS:]:
         num_saved = sum(group.num_saved for group in rest)
         console.print(f"and {_count(len(rest), 'group')} more, {_count(num_saved, 'run')} saved")
+    if any(_memory(group) for group in groups[:MAX_GROUPS]):
+        console.print("memory: the most that was measured in one job")
     for name, shared in dict.fromkeys((_what(g), g.cohort.sharing.shared) for g in groups):
         console.print(f"{name} shares {shared}")
     for group in groups:
@@ -107,12 +110,26 @@ def _show_sharing(plan: Plan, console: Console) -> None:
     console.print()
 
 
+def _show_gpu_sharing(plan: Plan, console: Console) -> None:
+    whole = plan.sweep.resources.num_gpus
+    jobs = [job for job in plan.jobs if 0 < job.resources.num_gpus < whole == 1]
+    for share in sorted({job.resources.num_gpus for job in jobs}):
+        alike = [job for job in jobs if job.resources.num_gpus == share]
+        stages = [plan.stages[digest] for job in alike for digest in job.stages]
+        peak_gib = max(stage.peak_gpu_memory_gib or 0.0 for stage in stages)
+        console.print(
+            f"{_count(len(alike), 'job')}, {1 / share:.0f} to a GPU of {plan.gpu_memory_gib:.0f} "
+            f"GiB: {_gib(peak_gib)} each at most, measured"
+        )
+
+
 def _sharing_table(groups: Sequence[SharedGroup]) -> Table:
     with_model = len({group.models for group in groups}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("together", no_wrap=True)
     table.add_column("of", overflow="ellipsis", no_wrap=True)
-    for heading in ("trials", "jobs", "saves"):
+    has_memory = any(map(_memory, groups))
+    for heading in ("trials", "jobs", *(["memory"] if has_memory else []), "saves"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in groups:
         table.add_row(
@@ -120,6 +137,7 @@ def _sharing_table(groups: Sequence[SharedGroup]) -> Table:
             _whose(group, with_model=with_model),
             str(group.num_trials),
             str(len(group.jobs)),
+            *([_memory(group)] if has_memory else []),
             _saving(group),
         )
     return table
@@ -147,6 +165,18 @@ def _saving(group: SharedGroup) -> str:
     if group.cohort.is_recorded:
         saved += f", ~{format_duration(group.saved_s)}"
     return saved
+
+
+def _memory(group: SharedGroup) -> str:
+    """Return the peak of a job, on an accelerator where it has one; empty where none is known."""
+    if group.cohort.peak_gpu_memory_gib is not None:
+        return f"{_gib(group.cohort.peak_gpu_memory_gib)} GPU"
+    peak_gib = group.cohort.peak_memory_gib
+    return "" if peak_gib is None else _gib(peak_gib)
+
+
+def _gib(gib: float) -> str:
+    return f"{gib:.1f} GiB"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,135 +1,139 @@
-"""`fanflare report`: the comparison of what a sweep has given so far."""
+"""`fanflare report`: the comparison of what sweeps have given so far, shown or written to files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from cluster.job import State
 from orchestrator.cli.console import (
     JsonOption,
     StoreOption,
-    SweepArgument,
-    command_line,
+    TrackingOption,
     print_hint,
     print_json,
-    stdout,
+    stderr,
 )
-from orchestrator.comparing.leaderboard import ConfigRow, OverallRow
-from orchestrator.comparing.report import Report, format_params, format_score
-from orchestrator.planning.trial import TrialResult
+from orchestrator.cli.report_tables import show_report
+from orchestrator.comparing.report import Report, join
+from orchestrator.errors import FanflareError
 from orchestrator.running.session import report as make_report
-from pipelines.labels import Fidelity
 
 NAME = "report"
 
-MAX_ROWS = 10
-"""Configs of one task that a terminal shows; the rest is in `--json` and in MLflow."""
-
-MAX_FAILURES = 5
-
-CONFIG_WIDTH = 35
-"""Characters at least, so that the tables of several tasks stand in line."""
+__all__ = ["NAME", "report", "show_report"]
 
 
-def report(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = False) -> None:
-    """Show configs ranked per task and overall: mean ± standard deviation and n over seeds."""
-    made = make_report(sweep, store=store)
+def _file(option: str, what: str) -> Any:
+    return typer.Option(option, metavar="FILE", help=f"Write {what} to a file.")
+
+
+def report(  # noqa: PLR0913, PLR0917 - options of a command line
+    sweeps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SWEEP...",
+            help="Sweep files, or names of sweeps in the store; several are compared as one.",
+        ),
+    ],
+    html: Annotated[Path | None, _file("--html", "everything, with plots, as one web page")] = None,
+    csv: Annotated[Path | None, _file("--csv", "a row a config")] = None,
+    parquet: Annotated[Path | None, _file("--parquet", "a row a trial")] = None,
+    markdown: Annotated[Path | None, _file("--markdown", "the tables for a paper")] = None,
+    latex: Annotated[Path | None, _file("--latex", "the same for LaTeX with booktabs")] = None,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Put the best config's model into MLflow's registry by this name."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="The task whose best config --register means."),
+    ] = None,
+    store: StoreOption = None,
+    tracking_uri: TrackingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which config is best, per task and overall, and which differences are real.
+
+    Scores are mean ± standard deviation over seeds. † marks what is not told apart from the best.
+    """
+    if register and len(sweeps) > 1:
+        raise FanflareError("--register takes the model of one sweep; name one")
+    if task and not register:
+        raise FanflareError("--task says which model --register means; give both")
+    files = {"html": html, "csv": csv, "parquet": parquet, "markdown": markdown, "latex": latex}
+    wanted = {name: path for name, path in files.items() if path}
+    _check(list(wanted.values()))
+    made = _made(sweeps, store)
+    for name, path in wanted.items():
+        _write(path, _content(made, name))
     if json:
         print_json(made.to_json())
-    else:
-        show_report(made, sweep, store)
+    elif not wanted and not register:
+        show_report(made, sweeps[0], store)
+    for path in wanted.values():
+        stderr().print(f"Wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    if register:
+        _register(sweeps[0], register, task, store, tracking_uri)
 
 
-def show_report(report: Report, sweep: str, store: str | None) -> None:
-    """Print the leaderboards, and the failures with their causes.
+def _made(sweeps: Sequence[str], store: str | None) -> Report:
+    if len(set(sweeps)) < len(sweeps):
+        raise FanflareError(f"the same sweep is named twice: {', '.join(sweeps)}")
+    reports: dict[str, Report] = {}
+    for sweep in sweeps:
+        made = make_report(sweep, store=store)
+        # Two files may well bear the same name inside; then the path tells them apart.
+        reports[made.sweep if made.sweep not in reports else sweep] = made
+    return join(reports) if len(reports) > 1 else next(iter(reports.values()))
 
-    Args:
-        report: What to show.
-        sweep: How the user named the sweep, for the commands to suggest.
-        store: The store as the user gave it, likewise.
+
+def _content(made: Report, name: str) -> bytes:
+    if name == "parquet":
+        return made.to_parquet()
+    if name == "html":
+        from orchestrator.comparing.page.page import page  # noqa: PLC0415 - loads plotly's script
+
+        return page(made).encode()
+    texts = {"csv": made.to_csv, "markdown": made.to_paper_markdown, "latex": made.to_latex}
+    return texts[name]().encode()
+
+
+def _check(paths: Sequence[Path]) -> None:
+    """Make sure that files can be written, before anything is computed for them.
+
+    Raises:
+        FanflareError: Two are the same, one is a folder, or its folder is not there.
     """
-    console = stdout()
-    several_models = len({result.trial.model for result in report.results}) > 1
-    for task, rows in report.leaderboard.tasks.items():
-        if not any(summary.n for row in rows for summary in row.scores.values()):
-            continue  # a table of dashes says nothing
-        console.print(_task_table(task, rows, several_models))
-        if len(rows) > MAX_ROWS:
-            console.print(f"... and {len(rows) - MAX_ROWS} more configs", style="dim")
-        console.print()
-    if report.leaderboard.overall:
-        console.print(_overall_table(report.leaderboard.overall, several_models))
-        console.print()
-    counts = ", ".join(f"{count} {state.lower()}" for state, count in report.counts.items())
-    console.print(
-        f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold", highlight=False
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise FanflareError(f"two formats into one file: {', '.join(map(str, paths))}")
+    for path in paths:
+        if path.is_dir():
+            raise FanflareError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise FanflareError(f"cannot write {str(path)!r}: there is no folder {path.parent}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise FanflareError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def _register(
+    sweep: str, name: str, task: str | None, store: str | None, tracking_uri: str | None
+) -> None:
+    from orchestrator.running.registering import (  # noqa: PLC0415 - only where it is asked for
+        RegisterOptions,
+        register,
     )
-    if report.labels.keys() - {Fidelity.EXACT}:
-        labels = ", ".join(f"{count} {label}" for label, count in report.labels.items())
-        check = command_line("verify", sweep, store=store)
-        print_hint(f"Against each trial alone: {labels}; check a sample with: {check}")
-    failed = [result for result in report.results if result.state is State.FAILED]
-    if failed:
-        _show_failures(failed)
-        print_hint(f"Why: {command_line('logs', failed[0].trial.id, sweep=sweep, store=store)}")
 
-
-def _task_table(task: str, rows: Sequence[ConfigRow], several_models: bool) -> Table:
-    metric = f"{rows[0].metric}{' (less is better)' if rows[0].mode == 'min' else ''}"
-    table = _table(Text.assemble((task or "results", "bold"), f"  {metric}"))
-    for heading in ("validation", "test", "n"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows[:MAX_ROWS]:
-        n = row.scores["validation"].n
-        table.add_row(
-            str(row.rank),
-            _config(row.model if several_models else "", row.method, row.params),
-            format_score(row, "validation"),
-            format_score(row, "test"),
-            f"{n} of {n + row.num_failed}" if row.num_failed else str(n),
-        )
-    return table
-
-
-def _overall_table(rows: Sequence[OverallRow], several_models: bool) -> Table:
-    table = _table(Text.assemble(("overall", "bold"), "  mean over tasks"))
-    for heading in ("validation", "test", "tasks"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows[:MAX_ROWS]:
-        table.add_row(
-            str(row.rank) if row.is_complete else "",
-            _config(row.model if several_models else "", row.method, row.params),
-            *(_number(row.scores[split]) for split in ("validation", "test")),
-            str(row.num_tasks),
-        )
-    return table
-
-
-def _table(title: Text) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
-    table.add_column("#", justify="right")
-    table.add_column("config", overflow="fold", min_width=CONFIG_WIDTH)
-    return table
-
-
-def _config(model: str, method: str, params: Mapping[str, Any]) -> Text:
-    return Text(" ".join(part for part in (model, method, format_params(params)) if part))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _show_failures(failed: Sequence[TrialResult]) -> None:
-    for result in failed[:MAX_FAILURES]:
-        trial, failure = result.trial, result.failure
-        why = f"{failure.cause}: {failure.message.splitlines()[0][:200]}" if failure else "unknown"
-        what = " ".join(part for part in (trial.method, trial.task and f"on {trial.task}") if part)
-        text = f"  {trial.id} {what}{', ' if what else ''}seed {trial.seed}: {why}"
-        stdout().print(text, style="red", markup=False, highlight=False)
-    if len(failed) > MAX_FAILURES:
-        stdout().print(f"  ... and {len(failed) - MAX_FAILURES} more")
+    options = RegisterOptions(task=task, store=store, tracking_uri=tracking_uri)
+    made = register(sweep, name, options)
+    how = "registered" if made.is_new else "was there already"
+    print_hint(f"{made.name} version {made.version} {how}: trial {made.trial}, load {made.uri}")

@@ -46,7 +46,10 @@ def verify(
     have been computed with other trials is computed again, in this process and in a folder that is
     removed afterwards; what was loaded and tokenised is taken from the store, which stays as it is.
 
-    Exit codes: 0 every label holds, 1 one is broken, 2 bad input.
+    A trial whose training blows up rounding, and that therefore differs as much from itself when
+    it is moved by a few roundings, is called unstable: nothing can be said of its label.
+
+    Exit codes: 0 every label holds, 1 one is broken or unstable, 2 bad input.
     """
     with display_on(stderr()) as display:
         options = VerifyOptions(sample=sample, seed=seed, store=store, observer=display)
@@ -69,12 +72,15 @@ def _show(found: Verification) -> None:
     for check in found.checks:
         for fault in check.faults:
             text = f"  {check.trial.id}: {fault}"
-            console.print(text, style="red", markup=False, highlight=False)
-    num_broken = sum(bool(check.faults) for check in found.checks)
+            style = "yellow" if check.is_unstable else "red"
+            console.print(text, style=style, markup=False, highlight=False)
+    num_broken = sum(check.is_broken for check in found.checks)
+    num_unstable = sum(check.is_unstable for check in found.checks)
+    unstable = f", {num_unstable} unstable" if num_unstable else ""
     skipped = f", {found.num_skipped} not finished and skipped" if found.num_skipped else ""
     console.print(
         f"{found.sweep}: {len(found.checks)} of {found.num_finished} finished trials run alone, "
-        f"{num_broken} broken{skipped}",
+        f"{num_broken} broken{unstable}{skipped}",
         style="bold",
         highlight=False,
     )
@@ -85,7 +91,9 @@ def _row(check: TrialCheck) -> list[Text | str]:
     place = f"{f' on {trial.task}' if trial.task else ''} seed {trial.seed}"
     flips = f", {found.num_flipped} flipped" if found and found.num_flipped else ""
     scores = "–" if found is None or found.scores is None else f"{found.scores:.1e}{flips}"
-    verdict = Text("broken", "red") if check.faults else Text("ok", "green")
+    verdict = Text("broken", "red") if check.is_broken else Text("ok", "green")
+    if check.is_unstable:
+        verdict = Text("unstable", "yellow")
     return [
         trial.id,
         Text(f"{check.config}{place}".strip()),

@@ -29,7 +29,8 @@ from orchestrator.running.progress import Observer, SilentObserver
 from orchestrator.running.redaction import redact
 from orchestrator.running.results import stored_results
 from orchestrator.running.trial_logs import find_trial
-from orchestrator.running.work import Worker, WorkerContext
+from orchestrator.running.work import Worker
+from orchestrator.running.worker_context import WorkerContext
 from orchestrator.running.workspace import Workspace, check_capacity
 from pipelines.contract import InputError, Node, load_object
 from pipelines.exports import (
@@ -199,7 +200,7 @@ def _compute(node: Node, workspace: Workspace, observer: Observer) -> float:
         return 0.0
     check_capacity(workspace, local_resources())
     observer.message("training the trial again: the store has its predictions, not its weights")
-    resources = Resources(**workspace.sweep.resources.model_dump())
+    resources = workspace.sweep.resources.unshared()
     # The same resources as in the sweep: the number of threads is part of a sum's order.
     worker = Worker(resources=resources, store=workspace.store.location)
     started_at = time.monotonic()

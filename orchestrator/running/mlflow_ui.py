@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from orchestrator.errors import FanflareError
 from orchestrator.running.tracking.uris import mask_credentials, with_driver
+from orchestrator.running.tracking.view import VIEW_QUERY, VIEW_TAG
 
 START_TIMEOUT_S = 120.0
 """A quiet laptop takes 6 s, a loaded machine of two cores a minute."""
@@ -28,7 +29,7 @@ STOP_TIMEOUT_S = 5.0
 """Seconds between asking the server to end and ending it."""
 HOST = "127.0.0.1"
 NEWEST_FIRST = "orderByKey=attributes.start_time&orderByAsc=false"
-"""One of the orders in which MLflow shows trials nested below their sweep."""
+"""Until a sweep has configs: an order in which MLflow shows trials nested below their sweep."""
 
 
 class MlflowUiError(FanflareError):
@@ -47,7 +48,8 @@ def mlflow_ui(uri: str, port: int | None = None, *, experiment: str = "") -> Ite
         experiment: The sweep's name; by default the one that changed last.
 
     Yields:
-        The address of the sweep's page; for a server, the server's own.
+        The address of the sweep's page, its configs with the best first; for a server, the
+        server's own.
 
     Raises:
         MlflowUiError: The port is taken, or the server does not answer in time.
@@ -126,9 +128,13 @@ def _page(base: str, experiment: str) -> str:
         answer = _get(f"{base}/api/2.0/mlflow/experiments/search", request)
     except (OSError, ValueError):
         return base
-    # Experiment 0 is MLflow's empty default.
-    ids = [e["experiment_id"] for e in answer.get("experiments", []) if e["experiment_id"] != "0"]
-    return f"{base}/#/experiments/{quote(ids[0])}/runs?{NEWEST_FIRST}" if ids else base
+    for found in answer.get("experiments", []):
+        # Experiment 0 is MLflow's empty default.
+        if (number := found["experiment_id"]) != "0":
+            has_view = any(tag["key"] == VIEW_TAG for tag in found.get("tags", []))
+            query = VIEW_QUERY if has_view else NEWEST_FIRST
+            return f"{base}/#/experiments/{quote(number)}/runs?{query}"
+    return base
 
 
 def _get(url: str, body: Any = None) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cluster.artifact import Record
-from cluster.job import Failure, Resources
+from cluster.job import Failure
 from cluster.store import Store
 from orchestrator.comparing.fidelity import Result
 from orchestrator.planning.plan import planned_stage
@@ -17,6 +18,12 @@ from pipelines.labels import Fidelity, fidelity_of
 
 PREDICTIONS = "predictions"
 """The table by which results are compared row by row; the last stage that has one counts."""
+
+LEARNING_RATE = "learning_rate"
+"""The param by which a training is moved; a stage that has it trains."""
+MOVED = 1 + 2.0**-20
+"""What it is multiplied by: every step moves the weights by so much more or less. That is some ten
+roundings in single precision, as another order of sums comes to."""
 
 
 class Rerun:
@@ -34,7 +41,7 @@ class Rerun:
         self._scratch = Store(folder)
         self._copied: set[str] = set()
         # The same resources as in the sweep: the number of threads is part of a sum's order.
-        resources = Resources(**workspace.sweep.resources.model_dump())
+        resources = workspace.sweep.resources.unshared()
         self._worker = Worker(resources=resources, store=folder)
 
     def kept(self, trial: Trial) -> Result:
@@ -46,6 +53,24 @@ class Rerun:
         failure = self._compute(stages_to_recompute(trial, self._workspace.nodes, self._records))
         return failure or _result(trial, self._scratch, self._scratch.find(trial.stages))
 
+    def moved(self, trial: Trial) -> Result | Failure | None:
+        """Run a trial that was run alone once more, moved by a few roundings.
+
+        Returns:
+            What it gives, or None where no stage of it has a learning rate.
+        """
+        again = stages_to_recompute(trial, self._workspace.nodes, self._records)
+        moved = _moved_nodes([self._workspace.nodes[digest] for digest in again])
+        if trial.result_digest not in moved:
+            return None
+        digests = tuple(moved[d].digest if d in moved else d for d in trial.stages)
+        failure = self._run(list(moved.values()))
+        return failure or _result(
+            replace(trial, stages=digests, result_digest=moved[trial.result_digest].digest),
+            self._scratch,
+            self._scratch.find(digests),
+        )
+
     def _compute(self, digests: Sequence[str]) -> Failure | None:
         nodes = self._workspace.nodes
         for digest in self._copied.intersection(digests):
@@ -53,8 +78,11 @@ class Rerun:
             self._copied.remove(digest)
         inputs = {i.digest for digest in digests for i in nodes[digest].inputs.values()}
         self._bring(inputs.difference(digests))
+        return self._run([nodes[digest] for digest in digests])
+
+    def _run(self, nodes: Sequence[Node]) -> Failure | None:
         timings = self._workspace.timings()
-        outcomes = self._worker.run([planned_stage(nodes[d], 1, timings) for d in digests])
+        outcomes = self._worker.run([planned_stage(node, 1, timings) for node in nodes])
         return next((outcome.failure for outcome in outcomes if outcome.failure), None)
 
     def _bring(self, digests: set[str]) -> None:
@@ -100,6 +128,20 @@ def stages_to_recompute(
             again.add(digest)
             needed.update(earlier.digest for earlier in nodes[digest].inputs.values())
     return [digest for digest in trial.stages if digest in again and digest in needed]
+
+
+def _moved_nodes(nodes: Sequence[Node]) -> dict[str, Node]:
+    """Return those that train, moved, and those that rest on one, by the digest they had."""
+    moved: dict[str, Node] = {}
+    for node in nodes:
+        params, inputs = dict(node.params), dict(node.inputs)
+        if isinstance(params.get(LEARNING_RATE), float):
+            params[LEARNING_RATE] *= MOVED
+        for role, earlier in node.inputs.items():
+            inputs[role] = moved.get(earlier.digest, earlier)
+        if (params, inputs) != (node.params, node.inputs):
+            moved[node.digest] = replace(node, params=params, inputs=inputs)
+    return moved
 
 
 def _with_predictions(trial: Trial, records: Mapping[str, Record]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from cluster.job import Cause, Failure, State
 from cluster.store import Store
@@ -10,23 +11,14 @@ from orchestrator.errors import nearest_name
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import Event
-from orchestrator.running.outcome import StageOutcome
+from orchestrator.running.outcome import StageOutcome, finished
+from orchestrator.running.power import trial_usage
 from pipelines.labels import fidelity_of, weakest
 
 
 def outcomes_in_store(store: Store, digests: Iterable[str]) -> dict[str, StageOutcome]:
     """Return what the store knows of finished stages, by digest."""
-    return {
-        digest: StageOutcome(
-            digest=digest,
-            state=State.FINISHED,
-            value=record.value,
-            started_at=record.started_at,
-            duration_s=record.duration_s,
-            reused=True,
-        )
-        for digest, record in store.find(digests).items()
-    }
+    return {digest: finished(record, reused=True) for digest, record in store.find(digests).items()}
 
 
 def trial_result(trial: Trial, plan: Plan, outcomes: Mapping[str, StageOutcome]) -> TrialResult:
@@ -51,6 +43,7 @@ def trial_result(trial: Trial, plan: Plan, outcomes: Mapping[str, StageOutcome])
         started_at=min(o.started_at for o in own),
         ended_at=max(o.started_at + o.duration_s for o in own),
         duration_s=sum(o.duration_s for o in own),
+        usage=trial_usage(own, stages, plan.sweep.energy.region),
     )
 
 
@@ -64,24 +57,54 @@ def _without_metric(trial: Trial, metrics: Mapping[str, float]) -> Failure | Non
     return Failure(Cause.INPUT, message, key="metric", nearest=nearest)
 
 
+def failed_result(trial: Trial, event: Event) -> TrialResult:
+    """Return the result of a trial that the failure of a stage, told by an event, has ended.
+
+    The driver and whoever reads the journal later make the same of it.
+    """
+    return TrialResult(
+        trial=trial,
+        state=State.FAILED,
+        failure=event.failure,
+        started_at=event.detail.get("started_at") or event.time,
+        ended_at=event.time,
+        duration_s=event.detail.get("duration_s", 0.0),
+    )
+
+
 def stored_results(plan: Plan, store: Store, events: Iterable[Event]) -> Iterator[TrialResult]:
     """Yield every trial of a plan as the store and the journal know it, in the plan's order."""
-    failures: dict[str, Event] = {}
-    for event in events:
-        for digest in event.stages:
-            if event.kind == "stage_failed":
-                failures[digest] = event
-            elif event.kind in ("job_started", "stage_finished"):
-                failures.pop(digest, None)
+    failures = _failures(events)
     outcomes = outcomes_in_store(store, plan.stages)
     for trial in plan.trials:
+        failed = [failures[digest] for digest in trial.stages if digest in failures]
         if trial.result_digest in outcomes:
             yield trial_result(trial, plan, outcomes)
-            continue
-        failed = next((failures[digest] for digest in trial.stages if digest in failures), None)
-        yield TrialResult(
-            trial=trial,
-            state=State.FAILED if failed else State.SCHEDULED,
-            failure=failed.failure if failed else None,
-            ended_at=failed.time if failed else 0.0,
-        )
+        elif failed:
+            yield failed_result(trial, min(failed, key=lambda failure: failure[:3]).event)
+        else:
+            yield TrialResult(trial=trial, state=State.SCHEDULED)
+
+
+class _Failed(NamedTuple):
+    """A stage's failure, ordered so that the one which ended a trial comes first."""
+
+    run: int
+    """Minus the number of the run in which it was: what an earlier one left does not count."""
+    time: float
+    number: int
+    event: Event
+
+
+def _failures(events: Iterable[Event]) -> dict[str, _Failed]:
+    """Return the failures of stages whose last attempt failed, by digest."""
+    failures: dict[str, _Failed] = {}
+    num_runs = 0
+    for number, event in enumerate(events):
+        num_runs += event.kind == "sweep_started"
+        for digest in event.stages:
+            if event.kind == "stage_failed":
+                failures[digest] = _Failed(-num_runs, event.time, number, event)
+            elif event.kind in ("job_started", "stage_finished"):
+                failures.pop(digest, None)
+    return failures

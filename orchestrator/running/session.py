@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import FrameType
 from typing import Any
 
 from cluster.artifact import StoreError
 from cluster.backend import BACKENDS, open_backend
-from cluster.job import Cause, Resources, State, WorkerSpec
+from cluster.job import State, WorkerSpec
 from cluster.machine import local_resources
 from orchestrator.comparing.report import Report
 from orchestrator.errors import Fault, InvalidSweepError, UnknownNameError
 from orchestrator.planning.plan import Plan
-from orchestrator.running.journal import Event, Journal, read_journal
+from orchestrator.running.facts import with_facts
+from orchestrator.running.input_check import check_input
+from orchestrator.running.journal import Event, Journal
 from orchestrator.running.loop import Driver
+from orchestrator.running.outcome import StageOutcome, finished_event
+from orchestrator.running.past import (
+    past_info,
+    past_of,
+    past_summary,
+    save_plan,
+    stored_report,
+)
+from orchestrator.running.power import machine_power
+from orchestrator.running.predictions import StoredExamples
 from orchestrator.running.progress import Observer, SilentObserver
-from orchestrator.running.results import stored_results
-from orchestrator.running.summary import sweep_info, sweep_summary
+from orchestrator.running.provenance import run_facts
 from orchestrator.running.tracking import (
     MlflowTracker,
     NullTracker,
@@ -29,7 +40,6 @@ from orchestrator.running.tracking import (
     check_tracking_uri,
     default_tracking_uri,
 )
-from orchestrator.running.work import Worker
 from orchestrator.running.workspace import SweepLike, Workspace, check_capacity, open_sweep
 
 
@@ -85,8 +95,10 @@ def run(given: SweepLike, options: RunOptions | None = None, **changes: Any) -> 
         uri = _check_places(workspace, options)
         with workspace.lock():
             started_at = time.time()
-            _check_input(workspace, options, started_at)
-            return _Session(workspace, options, uri, started_at).execute()
+            planned = workspace.plan(fresh=options.fresh, retry_failed=options.retry_failed)
+            fresh_since = started_at if options.fresh else 0.0
+            checked = check_input(workspace, planned, fresh_since, options.observer)
+            return _Session(workspace, options, uri, started_at).execute(checked)
 
 
 def report(given: SweepLike, *, store: str | None = None) -> Report:
@@ -96,10 +108,7 @@ def report(given: SweepLike, *, store: str | None = None) -> Report:
         InvalidSweepError: The sweep has faults.
     """
     workspace = open_sweep(given, store)
-    events = read_journal(workspace.store, workspace.sweep.name)
-    results = list(stored_results(workspace.plan(), workspace.store, events))
-    num_reused = sum(result.state is State.FINISHED for result in results)
-    return Report(workspace.sweep.name, workspace.state(), results, num_reused)
+    return stored_report(workspace, workspace.plan())
 
 
 def tracking_uri(workspace: Workspace, given: str | None = None) -> str | None:
@@ -133,43 +142,6 @@ def _check_places(workspace: Workspace, options: RunOptions) -> str | None:
     return uri
 
 
-def _check_input(workspace: Workspace, options: RunOptions, started_at: float) -> None:
-    """Run the stages that find faults in the user's data, here and now.
-
-    Raises:
-        InvalidSweepError: With the faults of all models and tasks.
-    """
-    plan = workspace.plan(fresh=options.fresh, retry_failed=options.retry_failed)
-    fresh_since = started_at if options.fresh else 0.0
-    worker = Worker(resources=Resources(), store=workspace.store.location, fresh_since=fresh_since)
-    faults: list[Fault] = []
-    checks = [job.stages[0] for job in plan.jobs if job.checks_input]
-    for number, digest in enumerate(checks, start=1):
-        stage = plan.stages[digest]
-        name = next(iter(stage.sources.values())).name
-        options.observer.message(f"checking {name} ({number} of {len(checks)})")
-        (outcome,) = worker.run([stage])
-        failure = outcome.failure
-        if failure is not None and failure.cause is Cause.INPUT:
-            keys = _place_of(workspace, name, failure.key)
-            faults.append(workspace.file.fault(failure.message, keys, nearest=failure.nearest))
-    if faults:
-        raise InvalidSweepError(faults, workspace.file_name)
-
-
-def _place_of(workspace: Workspace, name: str, key: str) -> tuple[str | int, ...]:
-    """Return where in the sweep file a model or task, or the key at fault, stands."""
-    if key in workspace.sweep.data_sizes:
-        return (key,)
-    for noun in ("models", "tasks"):
-        entries = getattr(workspace.sweep, noun)
-        for index, entry in enumerate(entries if isinstance(entries, tuple) else (entries,)):
-            if name in (entry, getattr(entry, "name", None)):
-                place = (noun, index) if isinstance(entries, tuple) else (noun,)
-                return (*place, key) if key else place
-    return (key,) if key else ()
-
-
 class _Session:
     """The execution of one run, all checks passed."""
 
@@ -184,6 +156,7 @@ class _Session:
             MlflowTracker(uri, workspace.folder / "mlartifacts") if uri else NullTracker()
         )
         self._plan = workspace.plan(fresh=options.fresh, retry_failed=options.retry_failed)
+        self._power = machine_power() if self._plan.jobs else None
         self._journal = Journal(workspace.store, workspace.sweep.name, self._started_at)
         self._driver = Driver(
             self._plan,
@@ -193,11 +166,19 @@ class _Session:
             observer=options.observer,
         )
 
-    def execute(self) -> Report:
-        """Run the plan and return the report."""
-        self._note("sweep_started", num_trials=len(self._plan.trials))
+    def execute(self, checked: Iterable[StageOutcome]) -> Report:
+        """Run the plan and return the report.
+
+        Args:
+            checked: Stages that were computed beforehand.
+        """
+        self._note("sweep_started", num_trials=len(self._plan.trials), **run_facts(self._power))
+        for outcome in checked:
+            self._journal.append(finished_event(outcome))
         sweep_id = self._workspace.save_copy()
-        self._tracker.start(sweep_info(self._workspace, self._plan, sweep_id))
+        save_plan(self._workspace, self._plan)
+        if self._is_tracked:
+            self._tracker.start(past_info(self._workspace, sweep_id, past_of(self._workspace)))
         state = State.FINISHED
         try:
             self._driver.record_known()
@@ -209,7 +190,9 @@ class _Session:
             self._tracker.close()
             raise
         finally:
-            self._workspace.save_timings(self._driver.stage_costs, self._driver.cohort_limits)
+            self._workspace.save_timings(
+                self._driver.stage_costs, self._driver.cohort_limits, self._driver.stage_peaks
+            )
         return self._finish(state)
 
     def _run_jobs(self) -> None:
@@ -220,6 +203,7 @@ class _Session:
                 if "://" in self._workspace.store.location
                 else self._workspace.store.root,
                 "fresh_since": self._started_at if self._options.fresh else 0.0,
+                "power": asdict(self._power) if self._power else None,
             },
         )
         self._options.observer.message(f"starting backend {self._options.backend!r}")
@@ -236,21 +220,34 @@ class _Session:
             state = State.FAILED
         num_known = self._driver.progress.num_known
         report = Report(
-            self._workspace.sweep.name, state, results, num_known, is_tracked=self._is_tracked
+            self._workspace.sweep.name,
+            state,
+            results,
+            num_known,
+            is_tracked=self._is_tracked,
+            read_examples=StoredExamples(self._workspace),
         )
-        self._note("sweep_ended", state=str(state), counts=dict(report.counts))
+        counts = dict(report.counts)
+        self._note("sweep_ended", state=str(state), counts=counts, num_reused=num_known)
         self._journal.close()
         if report.is_tracked:
-            self._options.observer.message("writing the last results to MLflow")
-        tracked = self._tracker.finish(state, sweep_summary(report))
+            self._show_in_mlflow(state)
+        return with_facts(report, self._workspace)
+
+    def _show_in_mlflow(self, state: State) -> None:
+        say = self._options.observer.message
+        say("writing the last results to MLflow")
+        past = past_of(self._workspace)
+        summary = past_summary(stored_report(self._workspace, self._plan, past), past)
+        tracked = self._tracker.finish(state, summary)
         for fault in tracked.faults:
-            self._options.observer.message(f"MLflow: {fault}")
-        if tracked.num_unwritten:
-            self._options.observer.message(
-                f"{tracked.num_unwritten} results are in the store but not in MLflow; "
-                "run the same command again to write them"
+            say(f"MLflow: {fault}")
+        if not tracked.is_complete:
+            num = tracked.num_unwritten
+            say(
+                f"{f'{num} results' if num else 'the summary'} in the store but not in MLflow: "
+                "the next run writes them, and so does `fanflare sync`"
             )
-        return report
 
     def _note(self, kind: str, **detail: Any) -> None:
         self._journal.append(Event(time=time.time(), kind=kind, detail=detail))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.comparing.leaderboard import SPLITS, ConfigRow
-from orchestrator.comparing.report import Report, config_label
+from cluster.job import State
+from orchestrator.comparing.curves import Curves, curves
+from orchestrator.comparing.report import Report, format_params
 from orchestrator.planning.packing import PlannedJob
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sharing import SharedGroup, shared_groups
 from orchestrator.planning.trial import TrialResult
+from orchestrator.running.note import chosen_rows, sweep_note
 from orchestrator.running.redaction import redact
 from orchestrator.running.tracking import ConfigSummary, SweepInfo, SweepSummary
+from orchestrator.running.tracking.usage import sweep_usage, total_usage
 from orchestrator.running.workspace import Workspace
 
 
@@ -40,6 +43,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "digest": stage.digest,
                 "num_trials": stage.num_trials,
                 "known": stage.digest in plan.known,
+                "peak_memory_gib": stage.peak_memory_gib,
+                "peak_gpu_memory_gib": stage.peak_gpu_memory_gib,
             }
             for stage in plan.stages.values()
         ],
@@ -85,11 +90,19 @@ def _cohort_json(group: SharedGroup) -> dict[str, Any]:
         "together_s": cohort.alone_s - group.saved_s,
         "is_recorded": cohort.is_recorded,
         "max_members": cohort.limit,
+        "peak_memory_gib": cohort.peak_memory_gib,
+        "peak_gpu_memory_gib": cohort.peak_gpu_memory_gib,
     }
 
 
-def sweep_info(workspace: Workspace, plan: Plan, sweep_id: str) -> SweepInfo:
-    """Return what the tracker shows while a sweep runs."""
+def sweep_info(workspace: Workspace, plan_text: str, sweep_id: str) -> SweepInfo:
+    """Return what the tracker shows while a sweep runs.
+
+    Args:
+        workspace: The sweep.
+        plan_text: Its plan as JSON.
+        sweep_id: What tells it from others of the same name.
+    """
     text = workspace.file.text
     name = "sweep.yaml" if text else "sweep.json"
     return SweepInfo(
@@ -98,57 +111,132 @@ def sweep_info(workspace: Workspace, plan: Plan, sweep_id: str) -> SweepInfo:
         params={"pipeline": workspace.sweep.pipeline},
         files={
             name: redact(text or json.dumps(workspace.file.data, indent=1)),
-            "plan.json": json.dumps(plan_json(plan), indent=1),
+            "plan.json": plan_text,
         },
     )
 
 
 def sweep_summary(report: Report) -> SweepSummary:
-    """Return what the tracker shows of a finished sweep."""
+    """Return what the tracker shows of a finished sweep.
+
+    Args:
+        report: With the curves of its results.
+    """
+    from orchestrator.comparing.page.page import page  # noqa: PLC0415 - loads plotly
+
+    data = report.to_json()
     results: dict[str, list[TrialResult]] = defaultdict(list)
     for result in report.results:
         results[result.trial.config_id].append(result)
+    rows = [row for rows in data["leaderboard"]["tasks"].values() for row in rows]
+    seeds_of = _SeedsOf(results, curves(report.results))
     return SweepSummary(
-        note=report.to_markdown(),
+        note=sweep_note(data),
         metrics={
             "num_trials": len(report.results),
             **{f"num_{state.lower()}": count for state, count in report.counts.items()},
+            **(sweep_usage(report.accounts) or total_usage(report.results)),
         },
         files={
             "leaderboard.csv": report.to_csv(),
-            "report.json": json.dumps(report.to_json(), indent=1),
+            "report.json": json.dumps(data, indent=1),
+            "report.html": page(report),
         },
         leaderboard=report.config_rows(),
-        configs=[
-            _config_summary(row, results[row.config_id])
-            for rows in report.leaderboard.tasks.values()
-            for row in rows
-        ],
+        configs=[seeds_of.config(row) for row in rows],
+        models={row["config_id"]: _model_name(row) for row in chosen_rows(data) if row["model"]},
     )
 
 
-def _config_summary(row: ConfigRow, results: list[TrialResult]) -> ConfigSummary:
-    started = [result.started_at for result in results if result.started_at]
-    metrics: dict[str, float] = {}
-    for split in SPLITS:
-        summary = row.scores[split]
-        values: Mapping[str, float | None] = {"mean": summary.mean, "std": summary.std}
-        metrics |= {
-            f"{split}/{row.metric}_{name}": value
-            for name, value in values.items()
-            if value is not None
-        }
-        metrics[f"{split}/n"] = summary.n
-    return ConfigSummary(
-        config_id=row.config_id,
-        name=f"{config_label(row)} on {row.task}" if row.task else config_label(row),
-        tags={
-            "fanflare.model": row.model,
-            "fanflare.task": row.task,
-            "fanflare.method": row.method,
-        },
-        params={"model": row.model, "task": row.task, **results[0].trial.params},
-        metrics=metrics,
-        started_at=min(started, default=0.0),
-        ended_at=max(result.ended_at for result in results),
-    )
+class _SeedsOf:
+    """The trials of each config, and what MLflow shows of them together."""
+
+    def __init__(self, results: Mapping[str, Sequence[TrialResult]], means: Curves) -> None:
+        self._results = results
+        self._means = means
+        self._updated_at = max((r.ended_at for seeds in results.values() for r in seeds), default=0)
+        trials = [seeds[0].trial for seeds in results.values()]
+        self._has_models = len({trial.model for trial in trials}) > 1
+
+    def config(self, row: Mapping[str, Any]) -> ConfigSummary:
+        """Return the run of a row of the leaderboard."""
+        seeds = self._results[row["config_id"]]
+        started = [result.started_at for result in seeds if result.started_at]
+        curve = _points(self._means.get(row["config_id"], {}))
+        return ConfigSummary(
+            config_id=row["config_id"],
+            name=self._name(row),
+            tags=_tags(row),
+            params=_params(row, seeds),
+            metrics={**_scores(row), "rank": row["rank"], **_means(seeds), **total_usage(seeds)},
+            curve=curve,
+            datasets=_datasets(seeds),
+            state=_state(seeds),
+            started_at=min(started, default=0.0),
+            ended_at=max(result.ended_at for result in seeds),
+            updated_at=self._updated_at,
+        )
+
+    def _name(self, row: Mapping[str, Any]) -> str:
+        model = row["model"] if self._has_models or not row["method"] else ""
+        label = " ".join(filter(None, (model, row["method"], format_params(row["params"]))))
+        return f"{label} on {row['task']}".strip() if row["task"] else label or "config"
+
+
+def _model_name(row: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (row["model"], row["method"], "on", row["task"])))
+
+
+def _tags(row: Mapping[str, Any]) -> dict[str, str]:
+    tags = {f"fanflare.{name}": row[name] for name in ("model", "task", "method", "metric")}
+    tied = row["is_tied"]
+    return tags if tied is None else {**tags, "fanflare.is_tied": str(tied).lower()}
+
+
+def _params(row: Mapping[str, Any], seeds: Sequence[TrialResult]) -> dict[str, Any]:
+    named = {name: row[name] for name in ("model", "task") if row[name]}
+    return {**named, "metric": row["metric"], **seeds[0].trial.params}
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ranking metric under names that are the same for every metric and task."""
+    return {
+        f"{split}/{name}": value
+        for split, scores in row["scores"].items()
+        for name, value in _interval(scores).items()
+    }
+
+
+def _interval(scores: Mapping[str, Any]) -> dict[str, float]:
+    low, high = scores["ci"] or (None, None)
+    values = {"mean": scores["mean"], "std": scores["std"], "ci_low": low, "ci_high": high}
+    return {**{n: v for n, v in values.items() if v is not None}, "n": scores["n"]}
+
+
+def _means(seeds: Sequence[TrialResult]) -> dict[str, float]:
+    """Return the mean of every final number over the seeds that have it."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for result in seeds:
+        if result.state is State.FINISHED:
+            for name, value in {**result.metrics, "duration_s": result.duration_s}.items():
+                values[name].append(value)
+    return {name: sum(found) / len(found) for name, found in values.items()}
+
+
+def _points(means: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the curve of means as trials have theirs: one point a step, steps ascending."""
+    steps: dict[int, dict[str, Any]] = defaultdict(dict)
+    for name, points in means.items():
+        for point in points:
+            steps[point["step"]][name] = point["mean"]
+    return [{"step": step, **steps[step]} for step in sorted(steps)]
+
+
+def _datasets(seeds: Sequence[TrialResult]) -> Sequence[Mapping[str, Any]]:
+    return next((result.datasets for result in seeds if result.datasets), ())
+
+
+def _state(seeds: Sequence[TrialResult]) -> State:
+    """Return the state of a config: finished as soon as one of its seeds is."""
+    states = {result.state for result in seeds}
+    return next((s for s in (State.FINISHED, State.FAILED) if s in states), State.KILLED)

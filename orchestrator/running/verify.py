@@ -6,13 +6,20 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cluster.artifact import Record
 from cluster.job import Failure, State
 from cluster.machine import local_resources
-from orchestrator.comparing.fidelity import Bound, Differences, bound_of, compare
+from orchestrator.comparing.fidelity import (
+    Bound,
+    Differences,
+    Result,
+    bound_of,
+    compare,
+    is_unstable,
+)
 from orchestrator.comparing.leaderboard import leaderboard
 from orchestrator.comparing.report import config_label
 from orchestrator.errors import FanflareError
@@ -55,6 +62,13 @@ class TrialCheck:
     """None where the rerun failed."""
     failure: Failure | None = None
     """Why the rerun failed."""
+    is_unstable: bool = False
+    """Whether the bound is broken, but the trial alone does not hold it against itself either."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the bound is broken, and not by rounding that the training blows up."""
+        return bool(self.faults) and not self.is_unstable
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -78,6 +92,7 @@ class TrialCheck:
             "num_flipped": found.num_flipped if found else None,
             "bound": asdict(self.bound) if self.bound else None,
             "ok": not self.faults,
+            "unstable": self.is_unstable,
             "faults": list(self.faults),
         }
 
@@ -95,7 +110,7 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """0 where every label holds, else 1."""
+        """0 where every label holds; 1 where one is broken, or cannot be checked."""
         return int(any(check.faults for check in self.checks))
 
     def to_json(self) -> dict[str, Any]:
@@ -143,7 +158,7 @@ def verify(given: SweepLike, options: VerifyOptions | None = None) -> Verificati
                 f"{f' on {result.trial.task}' if result.trial.task else ''}, "
                 f"seed {result.trial.seed}"
             )
-            checks.append(_check(result, name, rerun, workspace))
+            checks.append(_check(result, name, rerun, workspace, options.observer))
     return Verification(
         sweep=workspace.sweep.name,
         num_finished=len(finished),
@@ -152,21 +167,30 @@ def verify(given: SweepLike, options: VerifyOptions | None = None) -> Verificati
     )
 
 
-def _check(result: TrialResult, config: str, rerun: Rerun, workspace: Workspace) -> TrialCheck:
+def _check(
+    result: TrialResult, config: str, rerun: Rerun, workspace: Workspace, observer: Observer
+) -> TrialCheck:
     trial = result.trial
     bound = bound_of(result.fidelity, is_bf16=_is_bf16(trial, workspace))
     alone = rerun.alone(trial)
-    failure = alone if isinstance(alone, Failure) else None
-    return TrialCheck(
-        trial=trial,
-        config=config,
-        label=result.fidelity,
-        bound=bound,
-        differences=None
-        if isinstance(alone, Failure)
-        else compare(rerun.kept(trial), alone, bound),
-        failure=failure,
+    check = TrialCheck(
+        trial=trial, config=config, label=result.fidelity, bound=bound, differences=None
     )
+    if isinstance(alone, Failure):
+        return replace(check, failure=alone)
+    check = replace(check, differences=compare(rerun.kept(trial), alone, bound))
+    if not check.faults or bound is None or check.label is not Fidelity.EQUAL:
+        return check  # what is `exact` promises the same bits, stable or not
+    observer.message(f"running {trial.id} alone once more, moved by a few roundings")
+    return replace(check, is_unstable=_is_unstable(trial, alone, rerun, bound))
+
+
+def _is_unstable(trial: Trial, alone: Result, rerun: Rerun, bound: Bound) -> bool:
+    """Return whether a broken bound says no more than that the training is unstable."""
+    moved = rerun.moved(trial)
+    if moved is None or isinstance(moved, Failure):
+        return False
+    return is_unstable(rerun.kept(trial), alone, moved, bound)
 
 
 def _is_bf16(trial: Trial, workspace: Workspace) -> bool:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from cluster.artifact import StoreError
 from cluster.job import Failure, Resources, State
-from cluster.machine import local_resources
+from cluster.machine import gpu_memory_gib, local_resources
 from cluster.store import Store
 from orchestrator.errors import Fault, InvalidSweepError, SweepBusyError, UnknownNameError
 from orchestrator.planning.cost import Timings
@@ -73,8 +73,10 @@ class Workspace:
         Args:
             fresh: Whether to leave out of account what the store has.
             retry_failed: Whether to try again what failed before.
-            capacity: What jobs may use; by default this machine.
+            capacity: What jobs may use; by default this machine. How much memory accelerators
+                elsewhere have is not known, so no trials share one.
         """
+        asks_gpu = self.sweep.resources.num_gpus == 1
         known = set() if fresh else self._known()
         failed = {} if retry_failed else self.failed_stages()
         setting = Setting(
@@ -82,6 +84,7 @@ class Workspace:
             skipped={digest: failed[digest] for digest in failed.keys() - known},
             timings=self.timings(),
             capacity=capacity or local_resources(),
+            gpu_memory_gib=gpu_memory_gib() if asks_gpu and capacity is None else 0.0,
         )
         return make_plan(self.sweep, self.trials, self.nodes, setting)
 
@@ -117,19 +120,23 @@ class Workspace:
         self,
         costs: Sequence[tuple[Sequence[str], float]],
         limits: Sequence[tuple[Sequence[str], int]] = (),
+        peaks: Sequence[tuple[Sequence[str], float | None, float | None]] = (),
     ) -> None:
         """Take what newly computed stages have cost into the store's timings.
 
         Args:
             costs: Cost keys and seconds.
             limits: Cost keys, and how many members of a cohort fitted into memory.
+            peaks: Cost keys, and the peak memory in GiB, of the host and of an accelerator.
         """
-        if costs or limits:
+        if costs or limits or peaks:
             timings = self.timings()
             for keys, duration_s in costs:
                 timings.observe(keys, duration_s)
             for keys, num_members in limits:
                 timings.observe_limit(keys, num_members)
+            for keys, memory_gib, peak_gpu_gib in peaks:
+                timings.observe_memory(keys, memory_gib, peak_gpu_gib)
             self.store.write_bytes(_TIMINGS, json.dumps(timings.to_json()).encode())
 
     def save_copy(self) -> str:
@@ -140,10 +147,7 @@ class Workspace:
             stays with the store, wherever that is moved.
         """
         path = _copy_path(self.sweep.name)
-        try:
-            sweep_id = str(json.loads(self.store.read_bytes(path))["id"])
-        except (OSError, ValueError, KeyError):
-            sweep_id = uuid.uuid4().hex[:16]
+        sweep_id = self.saved_id() or uuid.uuid4().hex[:16]
         content = {
             "id": sweep_id,
             "data": self.file.data,
@@ -152,6 +156,13 @@ class Workspace:
         }
         self.store.write_bytes(path, json.dumps(content, indent=1).encode())
         return sweep_id
+
+    def saved_id(self) -> str:
+        """Return the id that :meth:`save_copy` gave, or an empty string before the first run."""
+        try:
+            return str(json.loads(self.store.read_bytes(_copy_path(self.sweep.name)))["id"])
+        except (OSError, ValueError, KeyError):
+            return ""
 
     @contextmanager
     def lock(self) -> Iterator[None]:

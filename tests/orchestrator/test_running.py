@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from orchestrator import (
     report,
     run,
 )
+from orchestrator.planning.trial import TrialUsage
 from orchestrator.running.journal import read_journal
 from orchestrator.running.loop import MAX_RETRIES
 from orchestrator.running.workspace import open_sweep
@@ -120,7 +121,8 @@ def test_both_backends_give_the_same(toy, ray_session, tmp_path):
     for name in ("inline", "ray"):
         store = replace(toy, store=tmp_path / name)
         made = run(store.sweep({"value": [0.1, 0.2, 0.3]}, seeds=3), backend=name)
-        tables.append(made.to_pandas().drop(columns="duration_s"))
+        measured = ["duration_s", *(field.name for field in fields(TrialUsage))]
+        tables.append(made.to_pandas().drop(columns=measured))
     assert tables[0].equals(tables[1])
 
 

@@ -258,6 +258,7 @@ def test_probes_that_got_another_ones_result_are_found(probes, tmp_path, monkeyp
         "full": False,
     }
     assert {check.trial.task for check in found.checks} == {"class", "number"}
+    assert not any(check.is_unstable for check in found.checks)
 
 
 def test_what_loading_and_tokenising_gave_is_taken_over(probes, tmp_path):

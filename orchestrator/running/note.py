@@ -1,0 +1,119 @@
+"""What a sweep found, as the note on its page in MLflow: a sentence and small tables in Markdown.
+
+It reads a report's plain data (docs/json.md) and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.comparing.page.headline import finding
+from orchestrator.comparing.page.values import Names
+from orchestrator.comparing.report import format_params
+
+Row = Mapping[str, Any]
+
+MAX_TASKS = 40
+"""Tasks of which a note has a table; a tag of MLflow holds 5,000 characters for sure."""
+MAX_LENGTH = 4900
+"""Characters of a note, some less than what MLflow keeps of a tag."""
+MAX_FAILURES = 5
+
+_OPEN = (
+    "Open **report.html** under *Artifacts* for plots, comparisons and provenance; "
+    "**leaderboard.json** there is a table of all configs. To compare configs, search the runs for "
+    "``tags.`fanflare.kind` = 'config'``."
+)
+
+
+def chosen_rows(data: Mapping[str, Any]) -> list[Row]:
+    """Return, for each task, model and method, the row of the best config that has a score."""
+    chosen: dict[tuple[str, str, str], Row] = {}
+    for rows in data["leaderboard"]["tasks"].values():
+        for row in rows:
+            if row["scores"]["validation"]["mean"] is not None:
+                chosen.setdefault((row["task"], row["model"], row["method"]), row)
+    return list(chosen.values())
+
+
+def sweep_note(data: Mapping[str, Any]) -> str:
+    """Return the note.
+
+    Args:
+        data: What `Report.to_json` gives.
+    """
+    chosen = chosen_rows(data)
+    tasks: dict[str, list[Row]] = {}
+    for row in chosen:
+        tasks.setdefault(row["task"], []).append(row)
+    parts = [_finding(data), _OPEN]
+    tail = list(_failures(data))
+    room = MAX_LENGTH - sum(len(part) + 2 for part in (*parts, *tail))
+    for number, (task, rows) in enumerate(tasks.items()):
+        table = _table(task, rows, data["leaderboard"]["tasks"][task])
+        room -= len(table) + 2
+        if room < 0 or number >= MAX_TASKS:
+            parts.append(f"... and {len(tasks) - number} more tasks, in report.html")
+            break
+        parts.append(table)
+    return "\n\n".join([*parts, *tail])[:MAX_LENGTH] + "\n"
+
+
+def _finding(data: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{count} {state.lower()}" for state, count in data["counts"].items())
+    return f"**{finding(data, Names(data))}** Trials: {counts}."
+
+
+def _table(task: str, rows: Sequence[Row], ranked: Sequence[Row]) -> str:
+    """Return the chosen configs of a task, and how many others are as good as the first."""
+    metric = rows[0]["metric"]
+    less = ", less is better" if rows[0]["mode"] == "min" else ""
+    lines = [
+        f"### {task or 'Results'} ({metric}{less})",
+        "",
+        "| # | chosen config | validation | test | 95% interval (test) | seeds |",
+        "|--:|---|---|---|---|--:|",
+    ]
+    for row in sorted(rows, key=lambda row: row["rank"]):
+        tie = " (tied)" if row["is_tied"] and row["rank"] > 1 else ""
+        lines.append(
+            f"| {row['rank']} | {_label(row)}{tie} | {_score(row, 'validation')} "
+            f"| {_score(row, 'test')} | {_bounds(row)} | {row['scores']['validation']['n']} |"
+        )
+    tied = sum(bool(row["is_tied"]) for row in ranked) - 1
+    if tied > 0:
+        verb = "configs cannot" if tied > 1 else "config cannot"
+        lines += ["", f"{tied} other {verb} be told apart from the best on the validation split."]
+    return "\n".join(lines)
+
+
+def _failures(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what failed and why."""
+    failures = data.get("failures") or ()
+    if failures:
+        lines = ["### What failed", ""]
+        for failure in failures[:MAX_FAILURES]:
+            message = " ".join(str(failure["message"]).replace("`", "'").split())[:200]
+            trials = "trial" if failure["num_trials"] == 1 else "trials"
+            lines.append(f"- {failure['num_trials']} {trials}, {failure['cause']}: `{message}`")
+        if len(failures) > MAX_FAILURES:
+            lines.append(f"- ... and {len(failures) - MAX_FAILURES} more causes")
+        yield "\n".join(lines)
+
+
+def _label(row: Row) -> str:
+    label = " ".join(filter(None, (row["model"], row["method"], format_params(row["params"]))))
+    return label.replace("|", "\\|") or "the config"
+
+
+def _score(row: Row, split: str) -> str:
+    scores = row["scores"][split]
+    if scores["mean"] is None:
+        return "–"
+    return f"{scores['mean']:.3f}" + ("" if scores["std"] is None else f" ± {scores['std']:.3f}")
+
+
+def _bounds(row: Row) -> str:
+    bounds = row["scores"]["test"]["ci"]
+    return "–" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
