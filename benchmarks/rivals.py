@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import ray
 import torch
+import transformers
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
-from sklearn.linear_model import SGDClassifier
-from transformers import AutoModel, AutoTokenizer
+from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from cluster.job import Resources
 from orchestrator.running.work import WorkerContext
@@ -52,7 +52,10 @@ def texts(task: str, sizes: tuple[int, int, int]) -> dict[str, tuple[list[str], 
 def trunk() -> tuple[Any, Any]:
     """Return tokenizer and frozen model, loaded once in a process."""
     folder = fetch_model(MODELS[MODEL])
-    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    return (
+        transformers.AutoTokenizer.from_pretrained(folder),
+        transformers.AutoModel.from_pretrained(folder).eval(),
+    )
 
 
 def embed(batch: Sequence[str]) -> torch.Tensor:
@@ -115,18 +118,76 @@ class CachedFeatures(_Reused):
     """A trial of someone who caches features by hand: a scikit-learn head on them."""
 
     def step(self) -> dict[str, Any]:
-        """Train a head, and return its test accuracy."""
+        """Train a head, and return its test accuracy, or correlation where numbers are learnt."""
         data = ray.get(self.config["features"][self.config.get("task", 0)])
-        head = SGDClassifier(
-            loss="log_loss",
-            learning_rate="constant",
-            eta0=self.config["lr"],
-            alpha=self.config["weight_decay"] * 1e-3 or 1e-9,
-            max_iter=self.config["epochs"],
-            tol=None,
-            random_state=self.config["seed"],
-        ).fit(*data["train"])
-        return {"accuracy": float(head.score(*data["test"])), "done": True}
+        labels = data["train"][1]
+        is_classified = np.issubdtype(labels.dtype, np.integer)
+        common = {
+            "learning_rate": "constant",
+            "eta0": self.config["lr"] * (1 if is_classified else 0.1),  # else it diverges
+            "alpha": self.config["weight_decay"] * 1e-3 or 1e-9,
+            "max_iter": self.config["epochs"],
+            "tol": None,
+            "random_state": self.config["seed"],
+        }
+        kind = partial(SGDClassifier, loss="log_loss") if is_classified else SGDRegressor
+        head = kind(**common).fit(*data["train"])
+        if is_classified:
+            score = head.score(*data["test"])
+        else:
+            score = np.corrcoef(head.predict(data["test"][0]), data["test"][1])[0, 1]
+        return {"accuracy": float(score), "done": True}
+
+
+class Finetuned(_Reused):
+    """A trial of someone who fine-tunes with transformers' Trainer, batches padded as needed."""
+
+    def step(self) -> dict[str, Any]:
+        """Fine-tune all weights, and return the test accuracy."""
+        torch.set_num_threads(1)
+        data = encoded("rotten-tomatoes", tuple(self.config["sizes"]))
+        transformers.set_seed(self.config["seed"])
+        trainer = transformers.Trainer(
+            model=transformers.AutoModelForSequenceClassification.from_pretrained(
+                fetch_model(MODELS[MODEL]), num_labels=2
+            ),
+            args=transformers.TrainingArguments(
+                output_dir=self.logdir,
+                num_train_epochs=1,
+                per_device_train_batch_size=BATCH_SIZE,
+                per_device_eval_batch_size=64,
+                learning_rate=self.config["lr"],
+                weight_decay=0.01,
+                seed=self.config["seed"],
+                eval_strategy="epoch",
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=True,
+            ),
+            data_collator=transformers.DataCollatorWithPadding(trunk()[0]),
+            train_dataset=data["train"],
+            eval_dataset=data["validation"],
+        )
+        trainer.train()
+        predicted = trainer.predict(data["test"])
+        accuracy = (predicted.predictions.argmax(1) == predicted.label_ids).mean()
+        return {"accuracy": float(accuracy), "done": True}
+
+
+@cache
+def encoded(task: str, sizes: tuple[int, int, int]) -> dict[str, list[dict[str, Any]]]:
+    """Return a task's rows as token ids with labels, by split, made once in a process."""
+    tokenizer = trunk()[0]
+    found = {}
+    for split, (rows, labels) in texts(task, sizes).items():
+        ids = tokenizer(rows, truncation=True, max_length=MAX_LENGTH)
+        keys = list(ids)
+        found[split] = [
+            {**{key: ids[key][row] for key in keys}, "label": int(label)}
+            for row, label in enumerate(labels)
+        ]
+    return found
 
 
 def features_of(task: str, sizes: tuple[int, int, int]) -> Any:

@@ -1,6 +1,6 @@
 """What shared compute is worth: sweeps of fanflare against named rivals, cold, end to end.
 
-    python -m benchmarks.sharing [--rows trunk features untracked tasks partial] [--repeats 1]
+    python -m benchmarks.sharing [--rows trunk features untracked tasks partial ...] [--repeats 1]
 
 Every side is a new process with an empty store, timed from its start to its end; only models and
 data are downloaded before. Both sides write every trial to MLflow on SQLite, but for the row
@@ -36,7 +36,12 @@ TASKS = [
     "tweet-author",
     "medmcqa-subject",
     "icd10-chapter",
+    "chinese-reviews",
+    "sentiment-tweets",
+    "sentiment-amazon",
 ]
+FULL_SIZES = (500, 100, 400)
+FULL_RATES = [5e-5, 1e-4, 2e-4, 4e-4]
 LARGEST_GAP = 0.03
 """By how much the mean test accuracies of two sides may differ: the heads start elsewhere and are
 trained by other optimizers."""
@@ -79,26 +84,50 @@ def probes(num_seeds: int, tasks: list[str], **more: Any) -> dict[str, Any]:
     }
 
 
-def partials(**more: Any) -> dict[str, Any]:
-    """Return a sweep of trials that train the uppermost of six layers."""
+def trainings(sizes: tuple[int, int, int], space: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a sweep of trials that train weights of the model itself."""
+    train, validation, test = sizes
     return {
         "name": "sharing",
         "models": "all-MiniLM-L6-v2",
         "tasks": "rotten-tomatoes",
-        "train_size": 400,
-        "validation_size": 100,
-        "test_size": 200,
-        "max_concurrent": 1,
-        "space": {
-            "method": "partial",
-            "frozen_layers": 5,
-            "max_length": 64,
-            "epochs": 3,
-            "learning_rate": [1e-4, 2e-4, 5e-4, 1e-3],
-            "head_learning_rate": [0.003, 0.01],
-        },
+        "train_size": train,
+        "validation_size": validation,
+        "test_size": test,
+        "space": {"max_length": 64, **space},
         **more,
     }
+
+
+def partials(**more: Any) -> dict[str, Any]:
+    """Return a sweep of trials that train the uppermost of six layers."""
+    space = {
+        "method": "partial",
+        "frozen_layers": 5,
+        "epochs": 3,
+        "learning_rate": [1e-4, 2e-4, 5e-4, 1e-3],
+        "head_learning_rate": [0.003, 0.01],
+    }
+    return trainings((400, 100, 200), space, max_concurrent=1, **more)
+
+
+def fulls() -> dict[str, Any]:
+    """Return a sweep of 8 short trials that train all weights."""
+    space = {"method": "full", "epochs": 1, "warmup_ratio": 0.0, "learning_rate": FULL_RATES}
+    return trainings(FULL_SIZES, space, seeds=2)
+
+
+def loras(batch_size: int, frozen_layers: int = 0, **more: Any) -> dict[str, Any]:
+    """Return a sweep of 8 trials with adapters above some layers."""
+    space = {
+        "method": "lora",
+        "frozen_layers": frozen_layers,
+        "epochs": 2,
+        "batch_size": batch_size,
+        "rank": [4, 8],
+        "learning_rate": [5e-4, 1e-3, 2e-3, 4e-3],
+    }
+    return trainings((400, 100, 200), space, max_concurrent=1, **more)
 
 
 def run_sweep(sweep: dict[str, Any], folder: Path) -> None:
@@ -106,7 +135,10 @@ def run_sweep(sweep: dict[str, Any], folder: Path) -> None:
     from orchestrator import run  # noqa: PLC0415 - its import is a part of what is timed
 
     report = run(sweep, store=str(folder / "store"))
-    metrics = [result.metrics["test/accuracy"] for result in report.results]
+    metrics = [
+        result.metrics.get("test/accuracy", result.metrics.get("test/pearson"))
+        for result in report.results
+    ]
     print(json.dumps({"num_trials": len(metrics), "accuracy": statistics.fmean(metrics)}))
 
 
@@ -136,7 +168,6 @@ def tune_features(tasks: list[str], num_seeds: int, folder: Path, *, tracked: bo
     started_at = time.perf_counter()
     space = {
         "features": features,
-        "untracked": untracked,
         "task": rivals.tune.grid_search(list(range(len(tasks)))),
         "epochs": EPOCHS,
         "lr": rivals.tune.grid_search([rate * 10 for rate in RATES]),  # plain SGD wants more
@@ -144,6 +175,20 @@ def tune_features(tasks: list[str], num_seeds: int, folder: Path, *, tracked: bo
         "seed": rivals.tune.grid_search(list(range(num_seeds))),
     }
     found = rivals.fit(rivals.CachedFeatures, space, folder, tracked=tracked)
+    _print_rival(found, started_at)
+
+
+def tune_trainer(folder: Path) -> None:
+    """Fine-tune with transformers' Trainer in trials of Ray Tune."""
+    from benchmarks import rivals  # noqa: PLC0415
+
+    started_at = time.perf_counter()
+    space = {
+        "sizes": list(FULL_SIZES),
+        "lr": rivals.tune.grid_search(FULL_RATES),
+        "seed": rivals.tune.grid_search([0, 1]),
+    }
+    found = rivals.fit(rivals.Finetuned, space, folder, tracked=True)
     _print_rival(found, started_at)
 
 
@@ -226,10 +271,10 @@ def untracked(repeats: int) -> None:
 
 
 def tasks(repeats: int) -> None:
-    """About 2,000 heads over many tasks against features cached by hand."""
+    """2,000 heads over ten tasks against features cached by hand, one seed of five extrapolated."""
     num_seeds = round(2000 / len(TASKS) / 40)
     ours = f"run_sweep(probes({num_seeds}, {TASKS}), folder)"
-    theirs = f"tune_features({TASKS}, {num_seeds}, folder)"
+    theirs = f"tune_features({TASKS}, 1, folder)"
     num_trials = num_seeds * len(TASKS) * 40
     compare(f"probe, {len(TASKS)} tasks", ours, theirs, num_trials, repeats, 5)
 
@@ -246,12 +291,39 @@ def partial(repeats: int) -> None:
     )
 
 
+def full(repeats: int) -> None:
+    """8 short trials that train all weights against transformers' Trainer under Ray Tune."""
+    ours = "run_sweep(fulls(), folder)"
+    compare("full, 500 rows", ours, "tune_trainer(folder)", 8, repeats, 1.5)
+
+
+def lora(repeats: int) -> None:
+    """8 trials with adapters against the same in turn; on an accelerator over the batch size."""
+    from cluster.machine import local_resources  # noqa: PLC0415
+
+    has_gpu = local_resources().num_gpus > 0
+    resources = {"num_gpus": 1} if has_gpu else {}
+    for batch_size in (1, 2, 4, 8, 16, 32, 64) if has_gpu else (8,):
+        sweep = f"loras({batch_size}, resources={resources}"
+        ours, theirs = f"run_sweep({sweep}), folder)", f"run_sweep({sweep}, sharing='off'), folder)"
+        compare(f"lora, batch size {batch_size}", ours, theirs, 8, repeats, 2 if has_gpu else 1)
+
+
+def lora_above(repeats: int) -> None:
+    """8 trials with adapters in the uppermost two layers against the same without sharing."""
+    ours, theirs = "run_sweep(loras(8, 4), folder)", "run_sweep(loras(8, 4, sharing='off'), folder)"
+    compare("lora above 4 of 6 layers", ours, theirs, 8, repeats, 1)
+
+
 ROWS: dict[str, Callable[[int], None]] = {
     "trunk": trunk,
     "features": features,
     "untracked": untracked,
     "tasks": tasks,
     "partial": partial,
+    "full": full,
+    "lora": lora,
+    "lora-above": lora_above,
 }
 
 
