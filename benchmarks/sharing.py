@@ -216,7 +216,9 @@ def in_new_process(call: str) -> Side:
         seconds = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{call} failed:\n{done.stderr[-3000:]}")
-    facts = json.loads(done.stdout.strip().splitlines()[-1])
+    # Ray Tune may have the last word.
+    told = [line for line in done.stdout.splitlines() if line.startswith('{"num_trials"')]
+    facts = json.loads(told[-1])
     fixed_s = seconds - facts["trials_s"] if "trials_s" in facts else 0.0
     return Side(
         seconds=seconds,

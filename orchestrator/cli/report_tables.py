@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.console import command_line, format_duration, print_hint, stdout
+from orchestrator.cli.console import stdout
+from orchestrator.cli.report_end import show_end
 from orchestrator.comparing.choice import SWEEP, Chosen
 from orchestrator.comparing.configs import ConfigRow, Summary
 from orchestrator.comparing.contrasts import Contrast
@@ -24,17 +24,11 @@ from orchestrator.comparing.wording import (
     format_score,
     plural,
 )
-from pipelines.labels import Fidelity
 
 MAX_ROWS = 10
 """Rows of one table that a terminal shows; the rest is in `--json`, in files and in MLflow."""
 
-MAX_FAILURES = 5
-
 MAX_CONTRASTS = 8
-
-SHOWN_FROM = 0.01
-"""Watt-hours, or grams, below which an estimate says nothing."""
 
 CONFIG_WIDTH = 34
 """Characters at least, so that the tables of several tasks stand in line."""
@@ -70,7 +64,7 @@ def show_report(report: Report, sweep: str, store: str | None) -> None:
             _print(_group_table(noun, groups))
     if report.contrasts.pairs:
         _show_contrasts(report, names)
-    _show_end(report, sweep, store)
+    show_end(report, sweep, store)
 
 
 def _is_beaten(item: Chosen) -> bool:
@@ -156,13 +150,15 @@ def _overall_table(rows: Sequence[OverallRow], names: _Names) -> Table:
 
 
 def _group_table(noun: str, groups: Sequence[GroupRow]) -> Table:
-    title = Text.assemble((f"per {noun}", "bold"), "  chosen configs on test, over tasks")
+    is_common = all(group.is_complete for group in groups)
+    where = "" if is_common else "; rank and wins on those that all were tried on"
+    title = Text.assemble((f"per {noun}", "bold"), f"  chosen configs on test, over tasks{where}")
     table = _table(title, noun, len(groups), min_width=20)
     _numbers(table, "mean", "IQM", "95% of IQM", "rank", "wins", "tasks")
     for place, group in enumerate(groups[:MAX_ROWS], start=1):
         interval = f"{group.ci.low:.3f}–{group.ci.high:.3f}" if group.ci else NOTHING
         table.add_row(
-            f"{place} " if group.is_complete else "",
+            f"{place} " if is_common else "",
             Text(group.name),
             format_number(group.mean),
             format_number(group.iqm),
@@ -209,47 +205,6 @@ def _open_pair(pair: Contrast, names: _Names) -> str:
 
 def _why(pairs: Sequence[Contrast]) -> str:
     return "" if any(pair.num_seeds > 1 for pair in pairs) else ": that takes more than one seed"
-
-
-def _show_end(report: Report, sweep: str, store: str | None) -> None:
-    counts = ", ".join(f"{count} {state.lower()}" for state, count in report.counts.items())
-    stdout().print(
-        f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold", highlight=False
-    )
-    if report.accounts is not None:
-        _show_accounts(report.accounts)
-    if report.labels.keys() - {Fidelity.EXACT}:
-        labels = ", ".join(f"{count} {label}" for label, count in report.labels.items())
-        check = command_line("verify", sweep, store=store)
-        print_hint(f"Against each trial alone: {labels}; check a sample with: {check}")
-    for group in report.failures[:MAX_FAILURES]:
-        more = ", ..." if group.num_trials > len(group.trials) else ""
-        trials = f"{', '.join(group.trials)}{more}"
-        text = f"  {plural(group.num_trials, 'trial')}, {group.cause}: {group.message[:200]}"
-        stdout().print(text, style="red", markup=False, highlight=False)
-        stdout().print(f"    {trials}", style="dim", markup=False, highlight=False)
-    if len(report.failures) > MAX_FAILURES:
-        stdout().print(f"  ... and {len(report.failures) - MAX_FAILURES} more causes")
-    if report.failures:
-        first = report.failures[0].trials[0]
-        print_hint(f"Why: {command_line('logs', first, sweep=sweep, store=store)}")
-
-
-def _show_accounts(accounts: Mapping[str, Any]) -> None:
-    """Print in one line what the sweep took and what sharing saved."""
-    units = (("energy_kwh", "Wh"), ("emissions_kg", "g CO2e"))
-    figures = [(1000 * accounts[name], unit) for name, unit in units if accounts[name] is not None]
-    shown = [
-        f"~{value:,.0f} {unit}" if value >= 10 else f"~{value:.2g} {unit}"
-        for value, unit in figures
-        if value >= SHOWN_FROM
-    ]
-    took = [format_duration(accounts["compute_s"]), *shown]
-    line = f"Compute: {', '.join(took)}"
-    if accounts["num_saved"]:
-        saved = f"{plural(accounts['num_saved'], 'stage')}, {format_duration(accounts['saved_s'])}"
-        line += f"; saved by sharing: {saved}"
-    stdout().print(line, style="dim", highlight=False)
 
 
 def _table(title: Text, noun: str, num_rows: int, min_width: int = CONFIG_WIDTH) -> Table:

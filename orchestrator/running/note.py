@@ -10,7 +10,6 @@ from typing import Any
 
 from orchestrator.comparing.page.headline import finding
 from orchestrator.comparing.page.values import Names
-from orchestrator.comparing.report import format_params
 
 Row = Mapping[str, Any]
 
@@ -43,15 +42,15 @@ def sweep_note(data: Mapping[str, Any]) -> str:
     Args:
         data: What `Report.to_json` gives.
     """
-    chosen = chosen_rows(data)
+    chosen, names = chosen_rows(data), Names(data)
     tasks: dict[str, list[Row]] = {}
     for row in chosen:
         tasks.setdefault(row["task"], []).append(row)
-    parts = [_finding(data), _OPEN]
+    parts = [_finding(data, names), _OPEN]
     tail = list(_failures(data))
     room = MAX_LENGTH - sum(len(part) + 2 for part in (*parts, *tail))
     for number, (task, rows) in enumerate(tasks.items()):
-        table = _table(task, rows, data["leaderboard"]["tasks"][task])
+        table = _table(task, rows, data["leaderboard"]["tasks"][task], names)
         room -= len(table) + 2
         if room < 0 or number >= MAX_TASKS:
             parts.append(f"... and {len(tasks) - number} more tasks, in report.html")
@@ -60,12 +59,12 @@ def sweep_note(data: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *tail])[:MAX_LENGTH] + "\n"
 
 
-def _finding(data: Mapping[str, Any]) -> str:
+def _finding(data: Mapping[str, Any], names: Names) -> str:
     counts = ", ".join(f"{count} {state.lower()}" for state, count in data["counts"].items())
-    return f"**{finding(data, Names(data))}** Trials: {counts}."
+    return f"**{finding(data, names)}** Trials: {counts}."
 
 
-def _table(task: str, rows: Sequence[Row], ranked: Sequence[Row]) -> str:
+def _table(task: str, rows: Sequence[Row], ranked: Sequence[Row], names: Names) -> str:
     """Return the chosen configs of a task, and how many others are as good as the first."""
     metric = rows[0]["metric"]
     less = ", less is better" if rows[0]["mode"] == "min" else ""
@@ -78,7 +77,7 @@ def _table(task: str, rows: Sequence[Row], ranked: Sequence[Row]) -> str:
     for row in sorted(rows, key=lambda row: row["rank"]):
         tie = " (tied)" if row["is_tied"] and row["rank"] > 1 else ""
         lines.append(
-            f"| {row['rank']} | {_label(row)}{tie} | {_score(row, 'validation')} "
+            f"| {row['rank']} | {_label(row, names)}{tie} | {_score(row, 'validation')} "
             f"| {_score(row, 'test')} | {_bounds(row)} | {row['scores']['validation']['n']} |"
         )
     tied = sum(bool(row["is_tied"]) for row in ranked) - 1
@@ -102,9 +101,8 @@ def _failures(data: Mapping[str, Any]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _label(row: Row) -> str:
-    label = " ".join(filter(None, (row["model"], row["method"], format_params(row["params"]))))
-    return label.replace("|", "\\|") or "the config"
+def _label(row: Row, names: Names) -> str:
+    return names.label(row["config_id"]).replace("|", "\\|")
 
 
 def _score(row: Row, split: str) -> str:

@@ -257,7 +257,7 @@ def test_a_terminal_has_one_line_of_it(fanflare, toy, tmp_path):
     run(path, backend="inline")
     (line,) = [t for t in fanflare("report", path).out.splitlines() if t.startswith("Compute:")]
     assert " kWh, ~" in line
-    assert line.endswith("saved by sharing: 5 stages, 0s")
+    assert line.endswith("saved by sharing, estimated: 5 stages, 0s")
 
 
 def test_the_keys_of_accounts_and_provenance(toy):

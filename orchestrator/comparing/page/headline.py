@@ -22,14 +22,15 @@ def facts(data: Data, names: Names) -> list[tuple[str, str]]:
     """Return the numbers that say how large the sweep was, with their names."""
     trials = data["trials"]
     num_finished = data["counts"].get("FINISHED", 0)
-    counted = [
-        ("trials finished", f"{num_finished:,} of {len(trials):,}"),
-        ("configs", f"{len(names.rows):,}"),
-        ("seeds", f"{len({trial['seed'] for trial in trials}):,}"),
-        ("tasks", f"{len(names.tasks):,}"),
-        ("models", f"{len(names.models):,}"),
-        ("methods", f"{len(names.methods):,}"),
-    ]
+    counts = {
+        "config": len(names.rows),
+        "seed": len({trial["seed"] for trial in trials}),
+        "task": len(names.tasks),
+        "model": len(names.models),
+        "method": len(names.methods),
+    }
+    counted = [("trials finished", f"{num_finished:,} of {len(trials):,}")]
+    counted += [(noun if n == 1 else f"{noun}s", f"{n:,}") for noun, n in counts.items()]
     accounts, provenance = data.get("accounts") or {}, data.get("provenance") or {}
     if accounts.get("wall_s"):
         counted.append(("duration", seconds(accounts["wall_s"])))

@@ -158,7 +158,8 @@ def overall(data: Data, names: Names) -> Section | None:
     lead = (
         "Methods and models by the test scores of their chosen configs; configs by their mean "
         "over tasks. IQM is the inter-quartile mean over all runs and tasks; the mean rank is 1 "
-        "for who is best everywhere; the win rate is the part of rivals beaten, over tasks."
+        "for who is best everywhere; the win rate is the part of rivals beaten. Both count "
+        "tasks that all have a score on."
     )
     return Section(key="overall", title="Over all tasks", lead=lead, blocks=blocks)
 

@@ -151,7 +151,7 @@ def _mapping(caption: str, values: Data) -> Table:
 
 
 def _fact(value: Any) -> Cell:
-    if value is None or value == {}:
+    if value is None or value in ({}, []):
         return text_cell(None)
     if isinstance(value, Mapping):
         return Cell(text=shortened(", ".join(f"{name} {_short(v)}" for name, v in value.items())))

@@ -19,6 +19,7 @@ MAX_LINES = 12
 """Configs of a plot of learning curves."""
 NUM_SHOWN = 6
 """Of these, how many show before one asks for more."""
+MIN_SEEDS_OF_BAND = 3
 MAX_POINTS = 60
 """Points of one learning curve."""
 MAX_METRICS = 4
@@ -52,6 +53,11 @@ def learning_curves(data: Data, names: Names, curves: Curves) -> Section | None:
     return Section(key="curves", title="Learning curves", lead=lead, blocks=blocks)
 
 
+def _bound(point: Data, name: str) -> float | None:
+    """Return an end of the band; of two seeds it would be as wide as the plot."""
+    return point[name] if point["n"] >= MIN_SEEDS_OF_BAND else None
+
+
 def _curves(
     metric: str, ids: Sequence[str], num_shown: int, names: Names, curves: Curves
 ) -> Figure:
@@ -63,7 +69,7 @@ def _curves(
             Line(
                 name=names.label(config_id), index=index, is_shown=index < num_shown,
                 x=[p["step"] for p in points], y=[p["mean"] for p in points],
-                low=[p["low"] for p in points], high=[p["high"] for p in points],
+                low=[_bound(p, "low") for p in points], high=[_bound(p, "high") for p in points],
             )
         )  # fmt: skip
     title = metric.replace("_", " ")

@@ -48,6 +48,6 @@ def configs_view(configs: Sequence[ConfigSummary]) -> str:
         "orderByAsc": True,
         "selectedColumns": columns,
         "columnOrder": [_NAME, *columns],
-        "columnWidths": {_NAME: 320, **dict.fromkeys(columns, 110)},
+        "columnWidths": {_NAME: 420, **dict.fromkeys(columns, 110)},
     }
     return json.dumps(state)
