@@ -139,6 +139,32 @@ class CachedFeatures(_Reused):
         return {"accuracy": float(score), "done": True}
 
 
+class Classifier(torch.nn.Module):
+    """The model with a linear head on the mean of its last layer, as fanflare trains it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = transformers.AutoModel.from_pretrained(fetch_model(MODELS[MODEL]))
+        self.dropout = torch.nn.Dropout(0.1)
+        self.head = torch.nn.Linear(384, 2)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Return logits `(batch, 2)`, and the loss where there are labels."""
+        inputs = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        hidden = self.backbone(input_ids, **inputs).last_hidden_state
+        mask = attention_mask.unsqueeze(-1)
+        logits = self.head(self.dropout((hidden * mask).sum(1) / mask.sum(1)))
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
 class Finetuned(_Reused):
     """A trial of someone who fine-tunes with transformers' Trainer, batches padded as needed."""
 
@@ -148,9 +174,7 @@ class Finetuned(_Reused):
         data = encoded("rotten-tomatoes", tuple(self.config["sizes"]))
         transformers.set_seed(self.config["seed"])
         trainer = transformers.Trainer(
-            model=transformers.AutoModelForSequenceClassification.from_pretrained(
-                fetch_model(MODELS[MODEL]), num_labels=2
-            ),
+            model=Classifier(),
             args=transformers.TrainingArguments(
                 output_dir=self.logdir,
                 num_train_epochs=1,

@@ -202,7 +202,7 @@ def _points(
         (name, int(point["step"]), value)
         for point in curve
         for name, value in point.items()
-        if name != "step"
+        if name not in ("step", "epoch")
     )
     points: dict[tuple[str, int], Point] = {}
     not_finite: dict[str, None] = {}
