@@ -74,6 +74,15 @@ class Resources:
             and self.memory_gib <= capacity.memory_gib
         )
 
+    def times_in(self, capacity: Resources) -> float:
+        """Return how many such needs `capacity` covers at once."""
+        pairs = (
+            (self.num_cpus, capacity.num_cpus),
+            (self.num_gpus, capacity.num_gpus),
+            (self.memory_gib, capacity.memory_gib),
+        )
+        return min((there / need for need, there in pairs if need), default=float("inf"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -214,13 +214,8 @@ def make_plan(
 
 def num_slots(sweep: Sweep, capacity: Resources) -> int:
     """Return how many trials run at once on a capacity, none sharing an accelerator, at least 1."""
-    need = sweep.resources
-    slots = capacity.num_cpus / need.num_cpus
-    if need.num_gpus:
-        slots = min(slots, capacity.num_gpus / need.num_gpus)
-    if need.memory_gib:
-        slots = min(slots, capacity.memory_gib / need.memory_gib)
-    return max(1, min(int(slots), sweep.max_concurrent or int(slots)))
+    slots = int(sweep.resources.unshared().times_in(capacity))
+    return max(1, min(slots, sweep.max_concurrent or slots))
 
 
 def planned_stage(node: Node, num_trials: int, timings: Timings) -> PlannedStage:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cluster.job import Resources
 from orchestrator.planning.packing import PlannedJob
+
+_Entry = tuple[float, int, PlannedJob]
+"""What sorts it, when it came, and a job."""
+
+WORK_IN_HAND = 3.0
+"""Times the longest chain for which the work that is left has to keep all slots busy, so that the
+order in which jobs start hardly moves the end."""
 
 
 class Schedule:
     """The jobs of a plan, their dependencies, and what is free.
 
-    A job is ready when all stages that it needs are finished. Of the ready jobs the one at the
-    head of the longest chain of work goes first, as far as its resources are free. Source:
-    T. C. Hu, Parallel sequencing and assembly line problems, 1961 (highest level first).
+    A job is ready when all stages that it needs are finished. As long as there is much to do
+    (:data:`WORK_IN_HAND`), those go first that are nearest to the end of their chain: results
+    come early, and are written while others are computed. Then the one at the head of the longest
+    chain of work goes first, so that all slots end together. Source of the latter: T. C. Hu,
+    Parallel sequencing and assembly line problems, 1961 (highest level first).
 
     Args:
         jobs: What has to run.
@@ -33,12 +42,16 @@ class Schedule:
         max_concurrent: int | None = None,
     ) -> None:
         self._finished = set(finished)
-        self._free = capacity
-        self._free_slots = max_concurrent if max_concurrent is not None else len(jobs) + 1_000_000
+        self._capacity = self._free = capacity
+        self._max_slots = max_concurrent if max_concurrent is not None else len(jobs) + 1_000_000
+        self._free_slots = self._max_slots
+        self._left_s = 0.0
         self._level_s = _levels(jobs)
         self._missing: dict[str, int] = {}
         self._waiting: dict[str, list[PlannedJob]] = defaultdict(list)
-        self._ready: dict[Resources, list[tuple[float, int, PlannedJob]]] = defaultdict(list)
+        self._ready: set[str] = set()
+        self._longest: dict[Resources, list[_Entry]] = defaultdict(list)
+        self._nearest: dict[Resources, list[_Entry]] = defaultdict(list)
         self._num_added = 0
         self._running: dict[str, PlannedJob] = {}
         self._lent: dict[str, Resources] = {}
@@ -52,6 +65,7 @@ class Schedule:
 
     def add(self, job: PlannedJob) -> None:
         """Take in a job, a new one or another attempt."""
+        self._left_s += job.cost_s
         missing = job.needs - self._finished
         self._missing[job.id] = len(missing)
         for digest in missing:
@@ -63,11 +77,14 @@ class Schedule:
         """Return the job to start now and count its resources as taken, or None."""
         if self._free_slots <= 0:
             return None
-        heads = [heap[0] for shape, heap in self._ready.items() if heap and shape.fits(self._free)]
-        if not heads:
+        longest = self._first(self._longest)
+        if longest is None:
             return None
-        job = min(heads)[2]
-        heapq.heappop(self._ready[job.resources])
+        nearest = self._first(self._nearest)
+        assert nearest is not None
+        job = (nearest if self._has_much_left(longest) else longest)[2]
+        self._ready.remove(job.id)
+        self._left_s -= job.cost_s
         self._running[job.id] = job
         self._take(job.resources, 1)
         return job
@@ -78,7 +95,7 @@ class Schedule:
         They are those that no job is waiting for now.
         """
         num_idle = int(self._free.num_cpus)
-        if num_idle < 1 or any(self._ready.values()):
+        if num_idle < 1 or self._ready:
             return 0
         self._lent[job_id] = Resources(num_cpus=num_idle)
         self._take(self._lent[job_id], 1, num_slots=0)
@@ -100,17 +117,37 @@ class Schedule:
 
     def drop(self, failed: str) -> list[PlannedJob]:
         """Forget and return the jobs that wait for a failed stage."""
-        return [
+        dropped = [
             job
             for job in self._waiting.pop(failed, ())
             if self._missing.pop(job.id, None) is not None  # else it was dropped for another one
         ]
+        self._left_s -= sum(job.cost_s for job in dropped)
+        return dropped
 
     def _push(self, job: PlannedJob) -> None:
         del self._missing[job.id]
         self._num_added += 1
         level_s = self._level_s.get(job.id, job.cost_s)
-        heapq.heappush(self._ready[job.resources], (-level_s, self._num_added, job))
+        self._ready.add(job.id)
+        heapq.heappush(self._longest[job.resources], (-level_s, self._num_added, job))
+        heapq.heappush(self._nearest[job.resources], (level_s, self._num_added, job))
+
+    def _first(self, heaps: Mapping[Resources, list[_Entry]]) -> _Entry | None:
+        """Return the first ready job whose resources are free."""
+        heads = []
+        for shape, heap in heaps.items():
+            while heap and heap[0][2].id not in self._ready:
+                heapq.heappop(heap)
+            if heap and shape.fits(self._free):
+                heads.append(heap[0])
+        return min(heads, default=None)
+
+    def _has_much_left(self, longest: _Entry) -> bool:
+        """Return whether the end is far, seen from the head of the longest chain."""
+        level_s, _, job = longest
+        num_slots = min(job.resources.times_in(self._capacity), self._max_slots)
+        return self._left_s > WORK_IN_HAND * num_slots * -level_s
 
     def _take(self, need: Resources, sign: int, num_slots: int = 1) -> None:
         self._free_slots -= sign * num_slots

@@ -224,6 +224,45 @@ def test_the_head_of_the_longest_chain_goes_first():
     assert order == ["head", "middle", "tail", "short"]
 
 
+def groups(num_groups, num_trials, chance):
+    """Return expensive shared jobs, and trials that need one of them each."""
+    shared = [job(f"p{n}", cost_s=chance.uniform(5, 30)) for n in range(num_groups)]
+    return shared + [
+        job(f"j{n}", [f"p{n % num_groups}"], cost_s=chance.expovariate(1.0))
+        for n in range(num_trials)
+    ]
+
+
+def simulated(jobs, num_slots):
+    """Run jobs by a virtual clock; return when each ended."""
+    schedule = Schedule(jobs, finished=(), capacity=Resources(num_cpus=num_slots))
+    now_s, running, ended_s = 0.0, [], {}
+    while new := [(now_s + one.cost_s, one.id, one) for one in started(schedule)] or running:
+        if new is not running:
+            running += new
+        running.sort(key=lambda entry: entry[:2])
+        now_s, name, one = running.pop(0)
+        ended_s[name] = now_s
+        schedule.end(name, one.stages)
+    return ended_s
+
+
+def test_results_come_while_shared_work_goes_on():
+    ended_s = simulated(groups(10, 400, random.Random(1)), num_slots=2)
+    last_shared_s = max(at for name, at in ended_s.items() if name.startswith("p"))
+    early = [at for name, at in ended_s.items() if name.startswith("j") and at < last_shared_s]
+    assert len(early) > 200
+
+
+def test_early_results_hardly_delay_the_end():
+    for seed in range(10):
+        chance = random.Random(seed)
+        num_slots = chance.choice([2, 4, 16])
+        jobs = groups(5 * num_slots, 100 * num_slots, chance)
+        bound_s = sum(one.cost_s for one in jobs) / num_slots
+        assert max(simulated(jobs, num_slots).values()) < 1.05 * bound_s
+
+
 def test_fractions_fill_the_machine():
     jobs = [job(f"j{n}", shape=Resources(num_cpus=0.1)) for n in range(30)]
     schedule = Schedule(jobs, finished=(), capacity=Resources(num_cpus=1))
