@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cluster.job import State
 from orchestrator.cli import console as cli_console
-from orchestrator.cli import report_tables
+from orchestrator.cli import report_end, report_tables
 from orchestrator.comparing.report import Report
 from tests.cli import fanflare, run, toy_file
 from tests.reports import grid, result, seeds
@@ -22,7 +22,7 @@ def shown(monkeypatch, capsys):
 
     def show(results):
         console = Console(width=80)
-        for module in (report_tables, cli_console):
+        for module in (report_tables, report_end, cli_console):
             monkeypatch.setattr(module, "stdout", lambda: console)
         report_tables.show_report(Report("toy", State.FINISHED, results), "toy.yaml", None)
         return capsys.readouterr().out

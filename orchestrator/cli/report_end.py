@@ -29,7 +29,7 @@ def show_end(report: Report, sweep: str, store: str | None) -> None:
         f"{report.sweep}: {len(report.results)} trials, {counts}", style="bold", highlight=False
     )
     if report.accounts is not None:
-        _show_accounts(report.accounts)
+        show_accounts(report.accounts)
     if report.labels.keys() - {Fidelity.EXACT}:
         labels = ", ".join(f"{count} {label}" for label, count in report.labels.items())
         check = command_line("verify", sweep, store=store)
@@ -47,7 +47,7 @@ def show_end(report: Report, sweep: str, store: str | None) -> None:
         print_hint(f"Why: {command_line('logs', first, sweep=sweep, store=store)}")
 
 
-def _show_accounts(accounts: Mapping[str, Any]) -> None:
+def show_accounts(accounts: Mapping[str, Any]) -> None:
     """Print in one line what the sweep took and what sharing saved."""
     units = (("energy_kwh", "Wh"), ("emissions_kg", "g CO2e"))
     figures = [(1000 * accounts[name], unit) for name, unit in units if accounts[name] is not None]

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.usage import Usage
 from orchestrator import InvalidSweepError, plan, report, run
+from orchestrator.cli.report_end import show_accounts
 from orchestrator.planning.regions import nearest_region, regions
 from orchestrator.running.accounts import accounts, runs
 from orchestrator.running.journal import Event, read_journal
@@ -256,7 +257,7 @@ def test_a_terminal_has_one_line_of_it(fanflare, toy, tmp_path):
     path = sweep_file(tmp_path, toy.sweep({"value": [1, 2]}, seeds=3, energy={"region": "DEU"}))
     run(path, backend="inline")
     (line,) = [t for t in fanflare("report", path).out.splitlines() if t.startswith("Compute:")]
-    assert " kWh, ~" in line
+    assert "Wh" not in line, "of next to nothing there is no estimate"
     assert line.endswith("saved by sharing, estimated: 5 stages, 0s")
 
 
@@ -266,3 +267,9 @@ def test_the_keys_of_accounts_and_provenance(toy):
     pinned = {"name": "", "digest": "", "source": ""}
     content["provenance"] |= {"models": [pinned], "tasks": [{**pinned, "num_rows": {"test": 1}}]}
     check_json("What a sweep took and came from", content)
+
+
+def test_energy_is_told_in_units_that_people_know(capsys):
+    took = {"compute_s": 7200.0, "energy_kwh": 0.26, "emissions_kg": 0.0049, "num_saved": 0}
+    show_accounts(took)
+    assert capsys.readouterr().out.strip() == "Compute: 2h 00m, ~260 Wh, ~4.9 g CO2e"

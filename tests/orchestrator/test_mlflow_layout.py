@@ -202,7 +202,7 @@ def test_the_page_of_the_sweep_has_note_report_and_a_view_of_its_configs(place: 
 
     (parent,) = place.runs("page", "sweep")
     note = parent.data.tags["mlflow.note.content"]
-    assert "probe learning_rate=0.003" in note
+    assert "| learning_rate=0.003 |" in note
     assert "0.820 ± 0.010" in note
     assert "1 trial, out of memory" in note
     assert len(note) < 5000
