@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,21 +66,30 @@ class Place:
         return sorted((point.step, point.value) for point in points)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "server on sqlite", "server on postgres"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    # A space and an umlaut, as in many a home folder.
-    folder = tmp_path_factory.mktemp("Müllers sweeps", numbered=True)
+BACKENDS = ("sqlite", "server on sqlite", "server on postgres")
+
+
+@contextmanager
+def opened(backend: str, folder: Path) -> Iterator[Place]:
+    """Yield an empty tracking store of a kind of :data:`BACKENDS`."""
     uri = default_tracking_uri(folder)
-    if request.param == "sqlite":
-        yield Place(uri, folder, request.param)
-    elif request.param == "server on sqlite":
+    if backend == "sqlite":
+        yield Place(uri, folder, backend)
+    elif backend == "server on sqlite":
         with mlflow_server(uri, folder) as server:
-            yield Place(server.url, folder, request.param, server)
+            yield Place(server.url, folder, backend, server)
     elif not has_postgres():
         pytest.skip("PostgreSQL is not installed")
     else:
         with postgres_server() as database, mlflow_server(database, folder) as server:
-            yield Place(server.url, folder, request.param, server)
+            yield Place(server.url, folder, backend, server)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    # A space and an umlaut, as in many a home folder.
+    with opened(request.param, tmp_path_factory.mktemp("Müllers sweeps", numbered=True)) as found:
+        yield found
 
 
 def result_of(number: int, state: State = State.FINISHED, **changes: Any) -> TrialResult:

@@ -1,7 +1,5 @@
 """Compares intervals over seeds, examples and tasks with scipy and rliable."""
 
-import importlib
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,19 +77,19 @@ def test_the_interquartile_mean_is_that_of_rliable():
     assert across_tasks.interquartile_mean(uneven) == pytest.approx(np.mean([0.2, 0.3, 0.4, 0.5]))
 
 
-def rliable_library():
+def rliable_intervals(*args, **options):
     """rliable's bootstrap; its dependency arch 7 decorates with a helper that pandas 3 changed."""
     with pytest.MonkeyPatch.context() as patch:
         helper = "pandas.util._decorators.deprecate_kwarg"
         patch.setattr(helper, lambda *_: lambda function: function)
-        return importlib.import_module("rliable.library")
+        from rliable import library as bootstrap  # noqa: PLC0415 - imported under the patch
+    return bootstrap.get_interval_estimates(*args, **options)
 
 
 def test_the_stratified_interval_is_that_of_rliable_at_the_level_for_so_few_seeds():
-    library = rliable_library()
     scores = np.random.default_rng(3).normal(np.linspace(0, 3, 5), 1, size=(10, 5))
     level = 1 - 2 * special.ndtr(-intervals.normal_reach(50, 0.95, 5))
-    _, expected = library.get_interval_estimates(
+    _, expected = rliable_intervals(
         {"ours": scores},
         lambda drawn: np.array([metrics.aggregate_iqm(drawn)]),
         reps=3000,

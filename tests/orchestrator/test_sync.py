@@ -22,7 +22,7 @@ from orchestrator.running.tracking import default_tracking_uri
 from orchestrator.running.workspace import open_sweep
 from tests.cli import ROOT, fanflare
 from tests.mlflow_records import client_of, models_of, records_of, runs_of
-from tests.servers import has_postgres, mlflow_server, postgres_server
+from tests.tracking_places import BACKENDS, opened
 
 __all__ = ["fanflare"]  # the fixture
 
@@ -48,21 +48,13 @@ def check_same(found: dict[Any, dict[str, Any]], expected: dict[Any, dict[str, A
             assert found[key][part] == value, (key, part)
 
 
-@pytest.fixture(params=["sqlite", "server on sqlite", "server on postgres"])
+@pytest.fixture(params=BACKENDS)
 def empty_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """The URI of a tracking store that holds nothing."""
     folder = tmp_path / "rebuilt"
     folder.mkdir()
-    if request.param == "sqlite":
-        yield default_tracking_uri(folder)
-    elif request.param == "server on sqlite":
-        with mlflow_server(default_tracking_uri(folder), folder) as server:
-            yield server.url
-    elif not has_postgres():
-        pytest.skip("PostgreSQL is not installed")
-    else:
-        with postgres_server() as database, mlflow_server(database, folder) as server:
-            yield server.url
+    with opened(request.param, folder) as place:
+        yield place.uri
 
 
 def test_an_empty_store_gets_all_that_the_run_wrote(toy: Any, empty_uri: str) -> None:

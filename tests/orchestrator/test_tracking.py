@@ -307,9 +307,9 @@ def test_one_refused_result_does_not_stop_the_others(place: Place) -> None:
     assert states == {"FINISHED": 2, "KILLED": 1}
 
 
+@pytest.mark.parametrize("place", ["server on postgres"], indirect=True)
 def test_a_server_may_go_away_and_come_back(place: Place) -> None:
-    if place.server is None or "sqlite" in place.backend:
-        pytest.skip("a file does not go away, and one kind of server is enough")
+    assert place.server is not None
     tracker = place.tracker()
     tracker.start(SweepInfo(name="outage", id="o"))
     for number in range(40):
@@ -358,9 +358,8 @@ def test_closing_waits_for_nothing(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 0.1
 
 
+@pytest.mark.skipif(not has_postgres(), reason="PostgreSQL is not installed")
 def test_a_direct_postgres_uri_works_with_whichever_driver_is_there(tmp_path: Path) -> None:
-    if not has_postgres():
-        pytest.skip("PostgreSQL is not installed")
     with postgres_server() as database:
         uri = database.replace("+psycopg2", "")
         assert check_tracking_uri(uri) is None
