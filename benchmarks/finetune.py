@@ -36,7 +36,7 @@ from transformers import (
 from transformers.utils import logging
 
 from cluster.job import Resources
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.models.files import model_files
 from pipelines.models.token_batches import TokenBatches

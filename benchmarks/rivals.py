@@ -26,7 +26,7 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from cluster.job import Resources
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.sources import fetch_model
 from pipelines.transfer.data.loading import load

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cluster.job import State
 from orchestrator.cli.console import format_duration
-from orchestrator.comparing.report import format_params
+from orchestrator.comparing.wording import format_params
 from orchestrator.running.progress import Progress
 
 PLAIN_EVERY_S = 10.0

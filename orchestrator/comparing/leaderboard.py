@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.comparing.configs import SPLITS, ConfigRow, Summary, config_rows
+from orchestrator.comparing.configs import ConfigRow, config_rows
 from orchestrator.comparing.overall import OverallRow, overall_rows
 from orchestrator.comparing.ties import num_resampled, with_bootstrap, with_ties
 from orchestrator.planning.trial import TrialResult
-
-__all__ = ["SPLITS", "ConfigRow", "Leaderboard", "OverallRow", "Summary", "leaderboard"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,15 +22,13 @@ from orchestrator.comparing.leaderboard import Leaderboard, leaderboard
 from orchestrator.comparing.paper import PaperTable, chosen_tables, task_table
 from orchestrator.comparing.series import budgets, sizes
 from orchestrator.comparing.table import result_rows, result_table
-from orchestrator.comparing.wording import config_label, format_params, format_score, format_value
+from orchestrator.comparing.wording import format_params
 from orchestrator.planning.trial import TrialResult
 from pipelines.labels import Fidelity
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-__all__ = ["Report", "config_label", "format_params", "format_score", "format_value", "join"]
 
 NUM_ROWS = 10
 """Configs of a task in a table for a paper."""

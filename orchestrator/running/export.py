@@ -20,7 +20,7 @@ from pathlib import Path
 from cluster.artifact import StoredArtifact
 from cluster.job import Resources, State
 from cluster.machine import local_resources
-from orchestrator.comparing.leaderboard import SPLITS, Summary
+from orchestrator.comparing.configs import SPLITS, Summary
 from orchestrator.errors import ExportError
 from orchestrator.planning.plan import planned_stage
 from orchestrator.planning.trial import Trial, TrialResult

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from orchestrator.comparing.report import Report
 from orchestrator.running.accounts import accounts, shared_work
-from orchestrator.running.journal import read_journal
+from orchestrator.running.journal import Event
 from orchestrator.running.provenance import provenance
 from orchestrator.running.workspace import Workspace
 
 
-def with_facts(report: Report, workspace: Workspace) -> Report:
-    """Return a report with accounts, provenance and what was shared, by journal and store."""
-    events = list(read_journal(workspace.store, workspace.sweep.name))
+def with_facts(report: Report, workspace: Workspace, events: Sequence[Event]) -> Report:
+    """Return a report with accounts, provenance and what was shared.
+
+    Args:
+        report: The comparison.
+        workspace: The sweep.
+        events: Its journal; empty where it was never run.
+    """
     if not events:
         return report
     shared = shared_work(events, workspace.nodes, report.results)

@@ -27,13 +27,9 @@ _OPEN = (
 
 
 def chosen_rows(data: Mapping[str, Any]) -> list[Row]:
-    """Return, for each task, model and method, the row of the best config that has a score."""
-    chosen: dict[tuple[str, str, str], Row] = {}
-    for rows in data["leaderboard"]["tasks"].values():
-        for row in rows:
-            if row["scores"]["validation"]["mean"] is not None:
-                chosen.setdefault((row["task"], row["model"], row["method"]), row)
-    return list(chosen.values())
+    """Return the rows of the leaderboard that validation chose, task by task."""
+    rows = Names(data).rows
+    return [rows[chosen["config_id"]] for chosen in data["chosen"]]
 
 
 def sweep_note(data: Mapping[str, Any]) -> str:

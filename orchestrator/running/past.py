@@ -6,7 +6,6 @@ them identical.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, replace
 
@@ -61,7 +60,7 @@ def stored_report(workspace: Workspace, plan: Plan, past: Past | None = None) ->
         plan: Its trials; what is known does not matter.
         past: As it was at the end of these runs; by default as it is now.
     """
-    events = read_journal(workspace.store, workspace.sweep.name)
+    events = list(read_journal(workspace.store, workspace.sweep.name))
     results = list(stored_results(plan, workspace.store, events))
     if past is not None:
         # What a run was to compute and did not was killed with it.
@@ -74,7 +73,7 @@ def stored_report(workspace: Workspace, plan: Plan, past: Past | None = None) ->
         past.num_reused if past else num_finished,
         read_examples=StoredExamples(workspace),
     )
-    return with_facts(report, workspace)
+    return with_facts(report, workspace, events)
 
 
 def past_info(workspace: Workspace, sweep_id: str, past: Past) -> SweepInfo:
@@ -91,7 +90,7 @@ def past_summary(report: Report, past: Past) -> SweepSummary:
     A table of all trials is part of it; no other file names each of them in a large sweep.
     """
     summary = sweep_summary(report)
-    files = {**summary.files, TRIALS_FILE: _parquet(report)}
+    files = {**summary.files, TRIALS_FILE: report.to_parquet()}
     if len(report.results) > MAX_RUNS:
         content = {**report.to_json(), "trials": []}
         files["report.json"] = json.dumps(content, indent=1)
@@ -122,11 +121,3 @@ def detail_of_sweep(workspace: Workspace) -> Detail:
 
 def _plan_path(workspace: Workspace) -> str:
     return f"sweeps/{workspace.sweep.name}/plan.json"
-
-
-def _parquet(report: Report) -> bytes:
-    from pyarrow import parquet  # noqa: PLC0415 - a part of Arrow that nothing else needs
-
-    buffer = io.BytesIO()
-    parquet.write_table(report.table(), buffer)
-    return buffer.getvalue()

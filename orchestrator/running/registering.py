@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.comparing.leaderboard import ConfigRow
-from orchestrator.comparing.report import Report, config_label, format_score
+from orchestrator.comparing.configs import ConfigRow
+from orchestrator.comparing.report import Report
+from orchestrator.comparing.wording import config_label, format_score
 from orchestrator.errors import ExportError, FanflareError, UnknownNameError, nearest_name
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.export import ExportOptions, export_trial

@@ -19,7 +19,7 @@ from orchestrator.errors import Fault, InvalidSweepError, UnknownNameError
 from orchestrator.planning.plan import Plan
 from orchestrator.running.facts import with_facts
 from orchestrator.running.input_check import check_input
-from orchestrator.running.journal import Event, Journal
+from orchestrator.running.journal import Event, Journal, read_journal
 from orchestrator.running.loop import Driver
 from orchestrator.running.outcome import StageOutcome, finished_event
 from orchestrator.running.past import (
@@ -232,7 +232,8 @@ class _Session:
         self._journal.close()
         if report.is_tracked:
             self._show_in_mlflow(state)
-        return with_facts(report, self._workspace)
+        events = list(read_journal(self._workspace.store, self._workspace.sweep.name))
+        return with_facts(report, self._workspace, events)
 
     def _show_in_mlflow(self, state: State) -> None:
         say = self._options.observer.message

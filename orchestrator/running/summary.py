@@ -9,7 +9,8 @@ from typing import Any
 
 from cluster.job import State
 from orchestrator.comparing.curves import Curves, curves
-from orchestrator.comparing.report import Report, format_params
+from orchestrator.comparing.report import Report
+from orchestrator.comparing.wording import format_params
 from orchestrator.planning.packing import PlannedJob
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sharing import SharedGroup, shared_groups

@@ -21,7 +21,7 @@ from orchestrator.comparing.fidelity import (
     is_unstable,
 )
 from orchestrator.comparing.leaderboard import leaderboard
-from orchestrator.comparing.report import config_label
+from orchestrator.comparing.wording import config_label
 from orchestrator.errors import FanflareError
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.progress import Observer, SilentObserver

@@ -94,6 +94,21 @@ def _above_frozen_layers(function: str, params: type[TrainingParams]) -> Stage:
     )
 
 
+def _read_out(stage: Stage, function: str) -> Stage:
+    """Return a stage whose trials may be alike but for `epochs`."""
+    return replace(
+        stage,
+        cohort=Cohort(
+            function=function,
+            fusable_params=frozenset({"epochs"}),
+            fidelity=Fidelity.EXACT,
+            shared="one training, read out after each number of epochs",
+            fixed_cost=1.0,
+            member_cost=0.05,
+        ),
+    )
+
+
 FINETUNE_PARTLY = _above_frozen_layers(
     "pipelines.transfer.boundary_cohort:finetune_together", PartialParams
 )
@@ -102,17 +117,7 @@ FINETUNE_UPPER_ADAPTERS = _above_frozen_layers(
     "pipelines.transfer.lora_cohort:finetune_together", LoraParams
 )
 """The same for trials of the method `lora` that have no adapters in the lowest layers."""
-FINETUNE_READ_OUT = replace(
-    FINETUNE,
-    cohort=Cohort(
-        function="pipelines.transfer.read_out:finetune_once",
-        fusable_params=frozenset({"epochs"}),
-        fidelity=Fidelity.EXACT,
-        shared="one training, read out after each number of epochs",
-        fixed_cost=1.0,
-        member_cost=0.05,
-    ),
-)
+FINETUNE_READ_OUT = _read_out(FINETUNE, "pipelines.transfer.read_out:finetune_once")
 """The same for trials that :func:`allows_read_outs`."""
 SIDE_BY_SIDE = frozenset(
     {
@@ -152,16 +157,8 @@ LANGUAGE_MODELING = Stage(
     function="pipelines.transfer.language_modeling:finetune_language_model",
     typical_s=120.0,
 )
-LANGUAGE_MODELING_READ_OUT = replace(
-    LANGUAGE_MODELING,
-    cohort=Cohort(
-        function="pipelines.transfer.language_modeling:finetune_language_model_once",
-        fusable_params=frozenset({"epochs"}),
-        fidelity=Fidelity.EXACT,
-        shared="one training, read out after each number of epochs",
-        fixed_cost=1.0,
-        member_cost=0.05,
-    ),
+LANGUAGE_MODELING_READ_OUT = _read_out(
+    LANGUAGE_MODELING, "pipelines.transfer.language_modeling:finetune_language_model_once"
 )
 """The same for trials of any method that :func:`allows_read_outs`."""
 ADAPT = Stage(

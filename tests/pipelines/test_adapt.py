@@ -8,7 +8,7 @@ from cluster.store import Store
 from orchestrator import plan, run
 from orchestrator.errors import InvalidSweepError
 from orchestrator.running.checkpoint import StoreCheckpoint
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from pipelines.models.files import write_model
 from pipelines.transfer.adapting import adapt

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModel
 
 from cluster.job import Resources
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.contract import InputError, load_object
 from pipelines.models.anatomy import layers_of
 from pipelines.models.backbone import warm_tokenizer

@@ -9,7 +9,7 @@ from transformers import AutoModel
 from cluster.job import Resources
 from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.contract import InputError
 from pipelines.models.anatomy import depth_of_weights, layers_of, linear_layers
 from pipelines.models.files import model_files

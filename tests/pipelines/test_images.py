@@ -27,7 +27,7 @@ from cluster.job import Resources
 from cluster.store import Store
 from orchestrator import run
 from orchestrator.running.checkpoint import StoreCheckpoint
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.contract import InputError
 from pipelines.models.backbone import features_of, warm_model
 from pipelines.models.files import model_files

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, 
 from cluster.job import Resources
 from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.contract import DivergedError, InputError
 from pipelines.language.blocking import tokenize_blocks
 from pipelines.models.examination import examine

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestrator import InvalidSweepError, plan, report
-from orchestrator.comparing.report import config_label, format_params
+from orchestrator.comparing.wording import config_label, format_params
 from tests.pipelines.test_distill import DISTILL, places, saved, sweep_of
 
 __all__ = ["places", "saved"]  # fixtures

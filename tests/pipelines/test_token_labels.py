@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer, GPT2Config, GPT2Model, GPT2To
 from cluster.job import Resources
 from orchestrator import run
 from orchestrator.errors import InvalidSweepError
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from pipelines.contract import InputError
 from pipelines.models.backbone import WORDS, warm_tokenizer

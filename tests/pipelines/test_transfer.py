@@ -12,7 +12,7 @@ from cluster.job import Resources
 from cluster.store import Store
 from orchestrator import run
 from orchestrator.running.checkpoint import StoreCheckpoint
-from orchestrator.running.work import WorkerContext
+from orchestrator.running.worker_context import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from pipelines.contract import DivergedError
 from pipelines.models.backbone import pool

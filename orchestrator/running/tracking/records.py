@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cluster.job import State
-from orchestrator.comparing.report import format_params
+from orchestrator.comparing.wording import format_params
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.tracking.tracker import ConfigSummary
 from orchestrator.running.tracking.uris import mask_credentials
