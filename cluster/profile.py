@@ -20,6 +20,9 @@ from cluster.job import Resources
 DNS_LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 """RFC 1035, as Kubernetes wants names of groups and namespaces."""
 
+OBJECT_STORE_SHARE = 0.3
+"""The part of a node's memory that Ray's object store takes, by Ray's own default."""
+
 _Name = Annotated[str, Field(pattern=DNS_LABEL)]
 
 
@@ -117,12 +120,26 @@ class WorkerGroup(_Part):
             raise ValueError(
                 f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}"
             )
+        if self.object_store_gib >= self.memory_gib:
+            raise ValueError(
+                f"shm_gib {self.shm_gib:g} leaves nothing of memory_gib {self.memory_gib:g}: "
+                "`/dev/shm` is part of a pod's memory"
+            )
         return self
 
     @property
+    def object_store_gib(self) -> float:
+        """Size of `/dev/shm` in GiB, a part of the memory."""
+        return self.memory_gib * OBJECT_STORE_SHARE if self.shm_gib is None else self.shm_gib
+
+    @property
     def pod(self) -> Resources:
-        """What one of its pods offers."""
-        return Resources(num_cpus=self.num_cpus, num_gpus=self.num_gpus, memory_gib=self.memory_gib)
+        """What one of its pods offers to jobs: whole cores, and the memory beside `/dev/shm`."""
+        return Resources(
+            num_cpus=max(1, int(self.num_cpus)),
+            num_gpus=self.num_gpus,
+            memory_gib=self.memory_gib - self.object_store_gib,
+        )
 
 
 class Head(_Part):
@@ -185,6 +202,9 @@ class Profile(_Part):
     """The worker groups by name."""
     queue: str | None = None
     """A LocalQueue of Kueue, which then admits the job."""
+    elastic: bool = False
+    """Whether a job in a queue grows and shrinks with its work, for which Kueue 0.18 or later is
+    needed; without, all `max_replicas` pods are asked for at once and kept to the end."""
     priority_class: str | None = None
     """The PriorityClass of all pods."""
     idle_timeout_s: int = Field(default=60, ge=10)

@@ -145,6 +145,38 @@ class Store:
         self.write_bytes(_record_path(record.digest), _to_json(asdict(done)))
         return done
 
+    def take(self, other: Store, record: Record, *, with_files: bool = True) -> int:
+        """Copy an artifact of another store; return its size in bytes.
+
+        Args:
+            other: Where it is.
+            record: Its record there.
+            with_files: Whether to copy its files too, or only what the record says.
+
+        Raises:
+            StoreError: A file of it is missing or damaged.
+            OSError: This store cannot be written.
+        """
+        base = f"{_artifact_path(record.digest)}/{record.attempt}"
+        for name, size in record.files.items() if with_files else ():
+            with other.open_file(record.digest, record.attempt, name) as file:
+                content = bytes(file.read())
+            if len(content) != size:
+                raise StoreError(
+                    f"artifact {record.digest[:12]}: {name} in {other.shown!r} has "
+                    f"{len(content)} bytes, {size} were written"
+                )
+            self.write_bytes(f"{base}/{name}", content)
+        content = _to_json(asdict(record))
+        self.write_bytes(_record_path(record.digest), content)
+        return len(content) + (sum(record.files.values()) if with_files else 0)
+
+    def has_files(self, record: Record) -> bool:
+        """Return whether the files of a record are here too."""
+        base = self._path(f"{_artifact_path(record.digest)}/{record.attempt}")
+        infos = self._fs.get_file_info([f"{base}/{name}" for name in record.files])
+        return all(info.type == fs.FileType.File for info in infos)
+
     def remove(self, digest: str) -> None:
         """Remove an artifact, its record first, so that nobody finds half of it."""
         record = self._path(_record_path(digest))

@@ -8,7 +8,8 @@ report.to_pandas()
 
 from orchestrator.errors import FanflareError, InvalidSweepError, SweepBusyError, UnknownNameError
 from orchestrator.planning.sweep import Sweep
-from orchestrator.running.session import RunOptions, plan, report, run
+from orchestrator.running.options import RunOptions
+from orchestrator.running.session import plan, report, run
 
 __all__ = [
     "FanflareError",

@@ -1,7 +1,10 @@
 """The errors that a user sees, each with what to do; nothing here knows how they are shown.
 
 FanflareError
-|- InvalidSweepError   the sweep, or what it names, has faults; all of them are listed
+|- InvalidFileError    a file has faults; all of them are listed
+|  |- InvalidSweepError    the sweep, or what it names
+|  `- InvalidProfileError  the profile of a cluster
+|- SubmissionError     a sweep cannot be sent to a cluster, or not be found there
 |- ExportError         a trial cannot be exported, or not to this folder
 |- SweepBusyError      another process is running this sweep
 `- UnknownNameError    there is no such sweep, trial or backend
@@ -40,23 +43,41 @@ class Fault:
         return f"{where}{key}{self.message}{hint}"
 
 
-class InvalidSweepError(FanflareError):
-    """A sweep has faults.
+class InvalidFileError(FanflareError):
+    """A file has faults.
 
     Attributes:
         faults: All of them, in the order of the file.
-        path: The sweep file, or an empty string.
+        path: The file, or an empty string.
     """
+
+    subject = "the file"
 
     def __init__(self, faults: Sequence[Fault], path: str = "") -> None:
         self.faults = tuple(sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0))
         self.path = path
         count = f"{len(self.faults)} fault{'s' if len(self.faults) > 1 else ''}"
-        lines = [f"{path or 'the sweep'} has {count}:"]
+        lines = [f"{path or self.subject} has {count}:"]
         lines += [f"  {fault}" for fault in self.faults[:MAX_SHOWN_FAULTS]]
         if len(self.faults) > MAX_SHOWN_FAULTS:
             lines.append(f"  ... and {len(self.faults) - MAX_SHOWN_FAULTS} more")
         super().__init__("\n".join(lines))
+
+
+class InvalidSweepError(InvalidFileError):
+    """A sweep has faults."""
+
+    subject = "the sweep"
+
+
+class InvalidProfileError(InvalidFileError):
+    """The profile of a cluster has faults."""
+
+    subject = "the profile"
+
+
+class SubmissionError(FanflareError):
+    """A sweep cannot be sent to a cluster, or not be found there."""
 
 
 class ExportError(FanflareError):

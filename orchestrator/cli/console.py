@@ -37,6 +37,15 @@ StoreOption = Annotated[
         "FANFLARE_STORE, else ./fanflare-store.",
     ),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="PROFILE",
+        envvar="FANFLARE_CLUSTER",
+        help="The profile of a cluster; by default this machine.",
+    ),
+]
 TrackingOption = Annotated[
     str | None,
     typer.Option(

@@ -6,16 +6,20 @@ import sys
 
 from rich.text import Text
 
-from orchestrator.cli.console import JsonOption, StoreOption, print_json, stdout
+from orchestrator.cli.console import ClusterOption, JsonOption, StoreOption, print_json, stdout
 from orchestrator.running.checkup import examine
+from orchestrator.submitting.checkup import examine_cluster
+from orchestrator.submitting.profile_file import read_profile
 
 NAME = "doctor"
 
 
-def doctor(store: StoreOption = None, json: JsonOption = False) -> None:
-    """Examine versions, disk, store, Ray and MLflow. Exit code 1 if anything is unfit."""
+def doctor(
+    cluster: ClusterOption = None, store: StoreOption = None, json: JsonOption = False
+) -> None:
+    """Examine versions, disk, store, Ray and MLflow, or a cluster. Exit code 1 if any is unfit."""
     findings = []
-    for finding in examine(store):
+    for finding in examine(store) if cluster is None else examine_cluster(read_profile(cluster)):
         findings.append(finding)
         if not json:
             mark = ("ok  ", "green") if finding.is_fit else ("no  ", "red")

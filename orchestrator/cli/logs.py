@@ -4,28 +4,57 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from orchestrator.cli.console import (
+    ClusterOption,
     JsonOption,
     StoreOption,
     SweepOption,
-    TrialArgument,
     print_json,
     stdout,
 )
+from orchestrator.errors import FanflareError
 from orchestrator.running.trial_logs import trial_logs
+from orchestrator.submitting.profile_file import read_profile, store_here
+from orchestrator.submitting.sending import Sent
 
 NAME = "logs"
 
 
 def logs(
-    trial: TrialArgument,
+    trial: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TRIAL]", help="A trial's id, or its beginning; without it, the driver's log."
+        ),
+    ] = "",
     sweep: SweepOption = None,
+    cluster: ClusterOption = None,
     store: StoreOption = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the driver's log until the end.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what the stages of a trial printed, each attempt, with the traceback of failures."""
-    found = trial_logs(trial, sweep, store)
+    """Show what a trial's stages printed, each attempt, or what a submitted sweep's driver did."""
+    profile = read_profile(cluster)
+    if not trial:
+        if sweep is None:
+            raise FanflareError("name a trial, or with --sweep the sweep whose driver you mean")
+        if json:
+            raise FanflareError("--json is for the logs of a trial")
+        for line in Sent(sweep, profile, store).logs(follow=follow):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        return
+    if follow:
+        raise FanflareError(
+            "--follow is for a driver's log: what a trial prints is kept when its stage ends"
+        )
+    found = trial_logs(trial, sweep, store or store_here(profile))
     if json:
         print_json({"stages": [asdict(log) for log in found]})
         return

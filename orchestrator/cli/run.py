@@ -26,7 +26,7 @@ from orchestrator.cli.progress_display import display_on
 from orchestrator.cli.report import show_report
 from orchestrator.comparing.report import Report
 from orchestrator.errors import FanflareError, nearest_name
-from orchestrator.running.session import RunOptions
+from orchestrator.running.options import RunOptions
 from orchestrator.running.session import run as run_sweep
 
 NAME = "run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.console import (
+    ClusterOption,
     JsonOption,
     StoreOption,
     SweepArgument,
@@ -12,24 +13,35 @@ from orchestrator.cli.console import (
     print_json,
     stdout,
 )
-from orchestrator.running.status import SweepStatus, sweep_status
-from orchestrator.running.workspace import open_sweep
+from orchestrator.cli.standing import show_standing
+from orchestrator.running.status import SweepStatus
+from orchestrator.submitting.profile_file import read_profile
+from orchestrator.submitting.sending import Sent
 
 NAME = "status"
 
 MAX_FAILURES = 10
 
 
-def status(sweep: SweepArgument, store: StoreOption = None, json: JsonOption = False) -> None:
+def status(
+    sweep: SweepArgument,
+    cluster: ClusterOption = None,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
     """Show where a sweep stands: its state, its trials by state, what runs now, what failed."""
-    found = sweep_status(open_sweep(sweep, store))
+    found = Sent(sweep, read_profile(cluster), store).whereabouts()
     if json:
         print_json(found.to_json())
         return
-    _show(found)
-    if found.failures:
-        failed = found.failures[0].trial
-        print_hint(f"Why: {command_line('logs', failed, sweep=sweep, store=store)}")
+    if found.status is not None:
+        _show(found.status)
+    if found.standing is not None or cluster is not None:
+        show_standing(found)
+    if found.status is not None and found.status.failures:
+        failed = found.status.failures[0].trial
+        places = {"cluster": cluster, "store": store}
+        print_hint(f"Why: {command_line('logs', failed, sweep=sweep, **places)}")
 
 
 def _show(status: SweepStatus) -> None:

@@ -95,7 +95,7 @@ def _fault(
     return file.fault(f"{message}; given: {shown(details['input'])}", path, nearest=nearest)
 
 
-TAGS = frozenset({"str", "list", "mapping", "int", "made"})
+TAGS = frozenset({"str", "list", "mapping", "int", "made", "volume"})
 """The names of union branches, which pydantic puts into a location."""
 
 

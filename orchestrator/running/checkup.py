@@ -20,13 +20,13 @@ from cluster.backend import open_backend
 from cluster.job import Job, Resources, State, WorkerSpec
 from cluster.machine import local_resources
 from cluster.store import Store
+from orchestrator.running.saved_sweep import DEFAULT_STORE
 from orchestrator.running.tracking import (
     MlflowTracker,
     SweepInfo,
     SweepSummary,
     default_tracking_uri,
 )
-from orchestrator.running.workspace import DEFAULT_STORE
 
 MIN_FREE_GIB = 5.0
 """Models, data and Ray's spilling take a few GiB on a first day."""

@@ -6,13 +6,13 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
 
 from cluster.artifact import StoreError
 from cluster.backend import BACKENDS, open_backend
-from cluster.job import State, WorkerSpec
+from cluster.job import Resources, State, WorkerSpec
 from cluster.machine import local_resources
 from orchestrator.comparing.report import Report
 from orchestrator.errors import Fault, InvalidSweepError, UnknownNameError
@@ -21,6 +21,7 @@ from orchestrator.running.facts import with_facts
 from orchestrator.running.input_check import check_input
 from orchestrator.running.journal import Event, Journal, read_journal
 from orchestrator.running.loop import Driver
+from orchestrator.running.options import RunOptions
 from orchestrator.running.outcome import StageOutcome, finished_event
 from orchestrator.running.past import (
     past_info,
@@ -31,7 +32,6 @@ from orchestrator.running.past import (
 )
 from orchestrator.running.power import machine_power
 from orchestrator.running.predictions import StoredExamples
-from orchestrator.running.progress import Observer, SilentObserver
 from orchestrator.running.provenance import run_facts
 from orchestrator.running.tracking import (
     MlflowTracker,
@@ -41,24 +41,6 @@ from orchestrator.running.tracking import (
     default_tracking_uri,
 )
 from orchestrator.running.workspace import SweepLike, Workspace, check_capacity, open_sweep
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to run a sweep, as opposed to what the sweep is."""
-
-    backend: str = "ray"
-    """A backend by its name in `cluster.backend.BACKENDS`."""
-    store: str | None = None
-    """Where results are kept, in place of what the sweep says."""
-    tracking_uri: str | None = None
-    """MLflow's tracking URI, in place of what the sweep says."""
-    fresh: bool = False
-    """Whether to compute everything anew, whatever the store has."""
-    retry_failed: bool = True
-    """Whether to try again what failed in an earlier run."""
-    observer: Observer = field(default_factory=SilentObserver)
-    """Who watches."""
 
 
 def plan(given: SweepLike, *, store: str | None = None, fresh: bool = False) -> Plan:
@@ -93,9 +75,9 @@ def run(given: SweepLike, options: RunOptions | None = None, **changes: Any) -> 
     workspace = open_sweep(given, options.store)
     with _interruptible():
         uri = _check_places(workspace, options)
-        with workspace.lock():
+        with workspace.lock(options.cluster.wait_s if options.cluster else 0.0):
             started_at = time.time()
-            planned = workspace.plan(fresh=options.fresh, retry_failed=options.retry_failed)
+            planned = _plan(workspace, options)
             fresh_since = started_at if options.fresh else 0.0
             checked = check_input(workspace, planned, fresh_since, options.observer)
             return _Session(workspace, options, uri, started_at).execute(checked)
@@ -114,6 +96,8 @@ def report(given: SweepLike, *, store: str | None = None) -> Report:
 def tracking_uri(workspace: Workspace, given: str | None = None) -> str | None:
     """Return the tracking URI of a sweep, or None where it is off."""
     tracking = workspace.sweep.tracking
+    if given == "off" or (tracking == "off" and given is None):
+        return None
     if tracking == "off":
         return given
     return given or tracking.uri or default_tracking_uri(workspace.folder)
@@ -134,12 +118,26 @@ def _check_places(workspace: Workspace, options: RunOptions) -> str | None:
     if uri and not faults and (fault := check_tracking_uri(uri)):
         faults.append(workspace.file.fault(fault, ("tracking", "uri")))
     try:
-        check_capacity(workspace, local_resources())
+        check_capacity(workspace, _capacity(options) or local_resources())
     except InvalidSweepError as error:
         faults += error.faults
     if faults:
         raise InvalidSweepError(faults, workspace.file_name)
     return uri
+
+
+def _plan(workspace: Workspace, options: RunOptions) -> Plan:
+    return workspace.plan(
+        fresh=options.fresh,
+        retry_failed=options.retry_failed,
+        capacity=_capacity(options),
+        gpu_memory_gib=options.cluster.gpu_memory_gib if options.cluster else 0.0,
+    )
+
+
+def _capacity(options: RunOptions) -> Resources | None:
+    """Return what is declared of the cluster; None on this machine."""
+    return options.cluster.capacity if options.cluster else None
 
 
 class _Session:
@@ -155,7 +153,7 @@ class _Session:
         self._tracker: Tracker = (
             MlflowTracker(uri, workspace.folder / "mlartifacts") if uri else NullTracker()
         )
-        self._plan = workspace.plan(fresh=options.fresh, retry_failed=options.retry_failed)
+        self._plan = _plan(workspace, options)
         self._power = machine_power() if self._plan.jobs else None
         self._journal = Journal(workspace.store, workspace.sweep.name, self._started_at)
         self._driver = Driver(
@@ -207,7 +205,7 @@ class _Session:
             },
         )
         self._options.observer.message(f"starting backend {self._options.backend!r}")
-        backend = open_backend(self._options.backend, spec)
+        backend = open_backend(self._options.backend, spec, **_place(self._options))
         try:
             check_capacity(self._workspace, backend.capacity)
             self._driver.execute(self._plan.jobs, backend)
@@ -253,6 +251,14 @@ class _Session:
     def _note(self, kind: str, **detail: Any) -> None:
         self._journal.append(Event(time=time.time(), kind=kind, detail=detail))
         self._journal.flush()
+
+
+def _place(options: RunOptions) -> dict[str, Any]:
+    """Return the options of the backend `ray` for a cluster that is there already."""
+    if options.cluster is None:
+        return {}
+    there = options.cluster
+    return {"address": there.address, "capacity": there.capacity, "idle_s": there.idle_s}
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from cluster.store import Store
 from orchestrator.errors import FanflareError, UnknownNameError
 from orchestrator.planning.trial import Trial
-from orchestrator.running.workspace import DEFAULT_STORE, Workspace, open_sweep
+from orchestrator.running.saved_sweep import DEFAULT_STORE
+from orchestrator.running.workspace import Workspace, open_sweep
 
 
 @dataclass(frozen=True, kw_only=True)

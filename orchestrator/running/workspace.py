@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from cluster.artifact import StoreError
 from cluster.job import Failure, Resources, State
-from cluster.machine import gpu_memory_gib, local_resources
+from cluster.machine import gpu_memory_gib as local_gpu_memory_gib
+from cluster.machine import local_resources
 from cluster.store import Store
-from orchestrator.errors import Fault, InvalidSweepError, SweepBusyError, UnknownNameError
+from orchestrator.errors import Fault, InvalidSweepError
 from orchestrator.planning.cost import Timings
 from orchestrator.planning.grid import expand, parse
 from orchestrator.planning.plan import Plan, Setting, make_plan, merge
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import SweepFile
 from orchestrator.planning.trial import Trial
+from orchestrator.running.driving import driving, is_driven
 from orchestrator.running.journal import read_journal
+from orchestrator.running.saved_sweep import DEFAULT_STORE, save_sweep, saved_id, saved_sweep
 from pipelines.contract import Node
 from pipelines.labels import extras_of
-
-DEFAULT_STORE = "fanflare-store"
-"""The store's folder under the current one, unless the sweep file, an option or the variable
-FANFLARE_STORE says otherwise."""
 
 SweepLike = Sweep | Mapping[str, Any] | str | Path
 """A sweep, a dict with the keys of a sweep file, the path of one, or the name of a sweep that
@@ -67,14 +63,16 @@ class Workspace:
         fresh: bool = False,
         retry_failed: bool = True,
         capacity: Resources | None = None,
+        gpu_memory_gib: float = 0.0,
     ) -> Plan:
         """Return what would run now.
 
         Args:
             fresh: Whether to leave out of account what the store has.
             retry_failed: Whether to try again what failed before.
-            capacity: What jobs may use; by default this machine. How much memory accelerators
-                elsewhere have is not known, so no trials share one.
+            capacity: What jobs may use; by default this machine.
+            gpu_memory_gib: Memory of one accelerator there, in GiB; where it is unknown (0), no
+                trials share one.
         """
         asks_gpu = self.sweep.resources.num_gpus == 1
         known = set() if fresh else self._known()
@@ -84,7 +82,9 @@ class Workspace:
             skipped={digest: failed[digest] for digest in failed.keys() - known},
             timings=self.timings(),
             capacity=capacity or local_resources(),
-            gpu_memory_gib=gpu_memory_gib() if asks_gpu and capacity is None else 0.0,
+            gpu_memory_gib=local_gpu_memory_gib()
+            if asks_gpu and capacity is None
+            else gpu_memory_gib,
         )
         return make_plan(self.sweep, self.trials, self.nodes, setting)
 
@@ -140,64 +140,32 @@ class Workspace:
             self.store.write_bytes(_TIMINGS, json.dumps(timings.to_json()).encode())
 
     def save_copy(self) -> str:
-        """Keep the sweep's content in the store, so that it can be opened by name.
+        """Keep the sweep's content in the store, so that it can be opened by name; return its id.
 
-        Returns:
-            The id by which a tracking server tells it from other sweeps of the same name; it
-            stays with the store, wherever that is moved.
+        See :func:`~orchestrator.running.saved_sweep.save_sweep`.
         """
-        path = _copy_path(self.sweep.name)
-        sweep_id = self.saved_id() or uuid.uuid4().hex[:16]
-        content = {
-            "id": sweep_id,
-            "data": self.file.data,
-            "path": str(self.file.path.resolve()) if self.file.path else "",
-            "text": self.file.text,
-        }
-        self.store.write_bytes(path, json.dumps(content, indent=1).encode())
-        return sweep_id
+        return save_sweep(self.store, self.sweep.name, self.file)
 
     def saved_id(self) -> str:
         """Return the id that :meth:`save_copy` gave, or an empty string before the first run."""
-        try:
-            return str(json.loads(self.store.read_bytes(_copy_path(self.sweep.name)))["id"])
-        except (OSError, ValueError, KeyError):
-            return ""
+        return saved_id(self.store, self.sweep.name)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
         """Hold the right to drive this sweep.
+
+        Args:
+            wait_s: Seconds to wait for another driver that may be gone.
 
         Raises:
             SweepBusyError: Another process holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "driver.lock")
-        owner = self.folder / "driver.pid"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            pid = owner.read_text().strip() if owner.exists() else "unknown"
-            raise SweepBusyError(
-                f"sweep {self.sweep.name!r} is being run by process {pid}; "
-                f"watch it with: fanflare status {self.file.path or self.sweep.name}"
-            ) from error
-        try:
-            owner.write_text(str(os.getpid()))
+        with driving(self.store, self.sweep.name, self.folder, wait_s=wait_s):
             yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
 
     def is_running(self) -> bool:
-        """Return whether a process on this machine drives the sweep now."""
-        if not self.folder.is_dir():
-            return False
-        try:
-            with FileLock(self.folder / "driver.lock").acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+        """Return whether a process drives the sweep now."""
+        return is_driven(self.store, self.sweep.name, self.folder)
 
     def state(self) -> State:
         """Return where the sweep stands, by the lock and the journal."""
@@ -244,17 +212,7 @@ def _sweep_file(given: SweepLike, store: str | None) -> SweepFile:
     path = Path(given)
     if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
         return SweepFile.read(path)
-    location = store or os.environ.get("FANFLARE_STORE", DEFAULT_STORE)
-    try:
-        copy = json.loads(Store(location).read_bytes(_copy_path(str(given))))
-    except (OSError, ValueError, StoreError) as error:
-        raise UnknownNameError(
-            f"there is no sweep file {str(given)!r}, and no sweep of that name in the store "
-            f"{location!r}; name a file, or another store with --store"
-        ) from error
-    data = {**copy["data"], "store": location}
-    written_at = Path(copy["path"]) if copy["path"] else None
-    return SweepFile(data, written_at, text=copy["text"])
+    return saved_sweep(str(given), store)
 
 
 def _store_location(sweep: Sweep, file: SweepFile) -> str:
@@ -263,10 +221,6 @@ def _store_location(sweep: Sweep, file: SweepFile) -> str:
     if "://" in sweep.store:
         return sweep.store
     return str(file.folder / Path(sweep.store).expanduser())
-
-
-def _copy_path(name: str) -> str:
-    return f"sweeps/{name}/sweep.json"
 
 
 def check_capacity(workspace: Workspace, capacity: Resources) -> None:

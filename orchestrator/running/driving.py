@@ -1,0 +1,87 @@
+"""Who drives a sweep: one process at a time, of this machine or any other; runs nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cluster.lease import LeaseTakenError, holder_of, lease
+from cluster.store import Store
+from orchestrator.errors import SweepBusyError
+
+WAIT_FOR_LOST_S = 120.0
+"""How long a driver that takes the place of a lost one waits for the lease of that."""
+
+
+@contextmanager
+def driving(store: Store, name: str, folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the right to drive a sweep: by a lock on this machine, in an object store by a lease.
+
+    Args:
+        store: Where its results are.
+        name: The sweep's name.
+        folder: The sweep's own folder on this machine.
+        wait_s: Seconds to wait for another driver that may be gone.
+
+    Raises:
+        SweepBusyError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, name):
+        if store.is_local:
+            yield
+            return
+        owner = f"process {os.getpid()}"
+        try:
+            with lease(store, _lease(name), owner, on_loss=_stop, wait_s=wait_s):
+                yield
+        except LeaseTakenError as error:
+            by = f"{error.holder.owner} of {error.holder.host}"
+            raise SweepBusyError(_busy(name, by)) from error
+
+
+def is_driven(store: Store, name: str, folder: Path) -> bool:
+    """Return whether a process drives a sweep now."""
+    if not store.is_local:
+        return holder_of(store, _lease(name)) is not None
+    if not folder.is_dir():
+        return False
+    try:
+        with FileLock(folder / "driver.lock").acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    lock = FileLock(folder / "driver.lock")
+    owner = folder / "driver.pid"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        pid = owner.read_text().strip() if owner.exists() else "unknown"
+        raise SweepBusyError(_busy(name, f"process {pid}")) from error
+    try:
+        owner.write_text(str(os.getpid()))
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _busy(name: str, by: str) -> str:
+    return f"sweep {name!r} is being run by {by}; watch it with: fanflare status {name}"
+
+
+def _lease(name: str) -> str:
+    return f"sweeps/{name}/driver.json"
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)  # the run ends in good order

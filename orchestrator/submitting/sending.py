@@ -1,0 +1,206 @@
+"""What one can do with a sweep at a target: send it, ask after it, end it; renders nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.profile import Profile
+from cluster.target import Problem, Standing, Target, TargetError, open_target
+from orchestrator.errors import SubmissionError, UnknownNameError
+from orchestrator.running.status import SweepStatus, sweep_status
+from orchestrator.running.workspace import Workspace, open_sweep
+from orchestrator.submitting.profile_file import store_here, store_there
+from orchestrator.submitting.submission import Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """What came of sending a sweep."""
+
+    standing: Standing
+    is_new: bool
+    """Whether it was started now; else one of its name had not ended."""
+    is_same: bool
+    """Whether what runs is what was to be sent."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the keys are documented in docs/json.md."""
+        return {
+            "submission": self.standing.to_json(),
+            "is_new": self.is_new,
+            "is_same": self.is_same,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whereabouts:
+    """Where a sweep stands: what its target tells, and what its store tells."""
+
+    name: str
+    standing: Standing | None
+    status: SweepStatus | None
+    """None where this machine does not see the store, or nothing has been written yet."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the keys are documented in docs/json.md."""
+        found = self.status.to_json() if self.status else {"sweep": self.name}
+        return {**found, "submission": self.standing.to_json() if self.standing else None}
+
+
+class Sent:
+    """A sweep by its name at a target, whoever sent it.
+
+    Args:
+        sweep: Its file, or its name.
+        profile: Where it is.
+        store: Where results are, for the target `local`.
+
+    Raises:
+        UnknownNameError: There is neither such a file nor, where no target can be asked by a
+            name alone, such a sweep in the store.
+        SubmissionError: The target cannot be reached.
+    """
+
+    def __init__(self, sweep: str, profile: Profile, store: str | None = None) -> None:
+        self.profile = profile
+        self.workspace = _opened(sweep, store or store_here(profile), profile)
+        self.name = self.workspace.sweep.name if self.workspace else sweep
+        there = store_there(profile)
+        if there is None:
+            assert self.workspace is not None
+            there = self.workspace.store.root
+        self.store = there
+        self.target = reached(profile)
+
+    def standing(self) -> Standing | None:
+        """Return how its newest submission stands, or None.
+
+        Raises:
+            SubmissionError: The target cannot be asked.
+        """
+        with _told():
+            return self.target.standing(self.name, self.store)
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where it stands, by target and store.
+
+        Raises:
+            SubmissionError: The target cannot be asked.
+            UnknownNameError: Neither knows it.
+        """
+        standing = self.standing()
+        if standing is None and self.workspace is None:
+            raise self.unknown()
+        seen = self.workspace is not None and _is_seen(self.profile)
+        status = sweep_status(self.workspace) if self.workspace and seen else None
+        return Whereabouts(name=self.name, standing=standing, status=status)
+
+    def logs(self, *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of its driver.
+
+        Raises:
+            SubmissionError: The target cannot be asked, or knows none.
+        """
+        with _told():
+            yield from self.target.logs(self.name, self.store, follow=follow)
+
+    def cancel(self) -> Standing | None:
+        """End it in good order; return how it stood before, None where nothing runs.
+
+        Raises:
+            SubmissionError: The target cannot be asked.
+        """
+        standing = self.standing()
+        if standing is None or standing.state.is_final():
+            return None
+        with _told():
+            self.target.cancel(self.name, self.store)
+        return standing
+
+    def unknown(self) -> UnknownNameError:
+        """Return the error of a name that nobody knows."""
+        return UnknownNameError(
+            f"neither the target {self.profile.kind!r} nor the store {self.store!r} knows a sweep "
+            f"{self.name!r}"
+        )
+
+
+def problems_of(prepared: Prepared, profile: Profile) -> Sequence[Problem]:
+    """Return what stands in the way of sending a sweep, all at once.
+
+    Raises:
+        SubmissionError: The target cannot be reached.
+    """
+    with _told():
+        found = reached(profile).problems(prepared.submission)
+    return [*_tracking_problems(prepared.workspace, profile), *found]
+
+
+def send(prepared: Prepared, profile: Profile) -> Submitted:
+    """Send a sweep, or find the one of its name that has not ended.
+
+    Raises:
+        SubmissionError: It was not accepted.
+    """
+    submission = prepared.submission
+    target = reached(profile)
+    with _told():
+        before = target.standing(submission.name, submission.store)
+        standing = target.submit(submission)
+    was_there = before is not None and not before.state.is_final() and before.id == standing.id
+    return Submitted(
+        standing=standing,
+        is_new=not was_there,
+        is_same=standing.bundle == submission.bundle.digest,
+    )
+
+
+def reached(profile: Profile) -> Target:
+    """Return the target of a profile.
+
+    Raises:
+        SubmissionError: It cannot be reached.
+    """
+    with _told():
+        return open_target(profile)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let a target's errors end a command with a message."""
+    try:
+        yield
+    except TargetError as error:
+        raise SubmissionError(str(error)) from error
+
+
+def _opened(sweep: str, store: str | None, profile: Profile) -> Workspace | None:
+    """Return the sweep's workspace; None where only the target may know its name."""
+    try:
+        return open_sweep(sweep, store)
+    except UnknownNameError:
+        if profile.kind == "local" or Path(sweep).suffix in (".yaml", ".yml", ".json"):
+            raise
+        return None
+
+
+def _is_seen(profile: Profile) -> bool:
+    return profile.storage is None or store_here(profile) is not None
+
+
+def _tracking_problems(workspace: Workspace, profile: Profile) -> Iterator[Problem]:
+    tracking = workspace.sweep.tracking
+    if profile.kind == "local" or profile.tracking_uri or tracking == "off" or not tracking.uri:
+        return
+    scheme = tracking.uri.partition(":")[0] if ":" in tracking.uri else "file"
+    if scheme in ("file", "sqlite"):
+        yield Problem(
+            subject="tracking.uri",
+            message=f"{tracking.uri!r} of the sweep file is on this machine; pods cannot reach it",
+            remedy="give the cluster's own MLflow server as `tracking_uri` in the profile; or "
+            "`pull` the results and write them here with `fanflare sync`",
+        )

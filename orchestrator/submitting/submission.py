@@ -1,0 +1,109 @@
+"""Makes of a sweep and a profile what a target is sent; sends nothing."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from dataclasses import dataclass, replace
+
+from cluster.bundle import Bundle
+from cluster.job import Resources
+from cluster.profile import Profile
+from cluster.target import Submission
+from orchestrator.errors import SubmissionError
+from orchestrator.planning.plan import Plan
+from orchestrator.running.workspace import SweepLike, Workspace, open_sweep
+from orchestrator.submitting.profile_file import store_here, store_there
+from orchestrator.submitting.request import REQUEST_FILE, Request
+from orchestrator.submitting.travel import SWEEP_FOLDER, bundle_of, ids_digest
+
+MODULE = "orchestrator.cli.drive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A sweep that is ready to be sent."""
+
+    workspace: Workspace
+    plan: Plan
+    submission: Submission
+    is_plan_certain: bool
+    """Whether the store was seen, so that the plan knows what is finished."""
+
+
+def prepare(given: SweepLike, profile: Profile, *, store: str | None = None) -> Prepared:
+    """Return what is to be sent.
+
+    Args:
+        given: The sweep.
+        profile: Where it is to be sent.
+        store: Where results are, for the target `local`.
+
+    Raises:
+        InvalidSweepError: The sweep has faults.
+        SubmissionError: Something that it needs cannot be sent.
+    """
+    if store is not None and profile.storage is not None:
+        raise SubmissionError("the profile says where results are; leave --store out")
+    here = store or store_here(profile)
+    workspace = open_sweep(given, here)
+    is_seen = here is not None or profile.kind == "local"
+    capacity = capacity_of(profile)
+    gpu_memory_gib = _gpu_memory_gib(profile)
+    plan = workspace.plan(fresh=not is_seen, capacity=capacity, gpu_memory_gib=gpu_memory_gib)
+    shown_store = store_there(profile) or workspace.store.root
+    request = Request(
+        sweep=f"{SWEEP_FOLDER}/{workspace.file.path.name if workspace.file.path else ''}",
+        store=shown_store,
+        trials=ids_digest(list(workspace.trials)),
+        tracking_uri=_tracking_uri(workspace, profile),
+        capacity=capacity,
+        gpu_memory_gib=gpu_memory_gib,
+        idle_s=float(profile.idle_timeout_s) if profile.kind == "kubernetes" else None,
+    )
+    submission = Submission(
+        name=workspace.sweep.name,
+        bundle=_bundle(workspace, request, profile),
+        module=MODULE,
+        shapes=sorted({job.resources for job in plan.jobs}, key=repr),
+        owner=f"{getpass.getuser()}@{platform.node()}",
+        store=shown_store,
+    )
+    return Prepared(workspace=workspace, plan=plan, submission=submission, is_plan_certain=is_seen)
+
+
+def capacity_of(profile: Profile) -> Resources | None:
+    """Return all that a Kubernetes cluster can grow to; None where Ray itself tells."""
+    if profile.kind != "kubernetes" or not profile.workers:
+        return None
+    groups = profile.workers.values()
+    return Resources(
+        num_cpus=sum(group.num_cpus * group.max_replicas for group in groups),
+        num_gpus=sum(group.num_gpus * group.max_replicas for group in groups),
+        memory_gib=sum(group.memory_gib * group.max_replicas for group in groups),
+    )
+
+
+def _gpu_memory_gib(profile: Profile) -> float:
+    sizes = [group.gpu_memory_gib for group in profile.workers.values() if group.num_gpus]
+    return min(sizes, default=0.0)
+
+
+def _tracking_uri(workspace: Workspace, profile: Profile) -> str | None:
+    """Return where the driver writes: there is no file or database of this machine there."""
+    if profile.tracking_uri:
+        return profile.tracking_uri
+    tracking = workspace.sweep.tracking
+    if profile.kind == "local" or (tracking != "off" and tracking.uri):
+        return None
+    return "off"
+
+
+def _bundle(workspace: Workspace, request: Request, profile: Profile) -> Bundle:
+    if profile.kind != "local":
+        return bundle_of(workspace, request)
+    path = workspace.file.path
+    if path is None:
+        raise SubmissionError("only a sweep that stands in a file can be submitted")
+    here = replace(request, sweep=str(path.resolve()), joins=False)
+    return Bundle(files={REQUEST_FILE: here.to_bytes()})

@@ -1,0 +1,136 @@
+"""Which files a sweep needs wherever it runs: its own, the user's data and code, and ours."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from cluster.bundle import Bundle, package_files
+from orchestrator.errors import InvalidFileError, SubmissionError
+from orchestrator.planning.trial import Trial
+from orchestrator.running.workspace import Workspace, open_sweep
+from orchestrator.submitting.request import REQUEST_FILE, Request
+from pipelines.command.files import Script
+from pipelines.contract import digest_of
+from pipelines.registry import PIPELINES
+from pipelines.sources.base import Origin, Source
+from pipelines.sources.local import matching
+
+PACKAGES = ("orchestrator", "pipelines", "cluster")
+SWEEP_FOLDER = "sweep"
+"""The folder of the sweep file in the bundle; what it names lies below it as it does here."""
+MAX_FILES_BYTES = 80 * 2**20
+"""Ray's Jobs API takes 100 MiB; more data than this belongs into a bucket or onto a hub."""
+
+
+def ids_digest(trials: tuple[Trial, ...] | list[Trial]) -> str:
+    """Return what tells whether two openings of a sweep found the same trials."""
+    return digest_of(sorted(trial.id for trial in trials))
+
+
+def bundle_of(workspace: Workspace, request: Request) -> Bundle:
+    """Return all that a sweep needs to run elsewhere.
+
+    It is unpacked and opened once, here and aside, to see that it gives the same trials there.
+
+    Raises:
+        SubmissionError: Something that it needs cannot be sent.
+    """
+    files = {
+        **package_files(PACKAGES),
+        **_own_modules(workspace.sweep.pipeline),
+        **_sweep_files(workspace),
+        REQUEST_FILE: request.to_bytes(),
+    }
+    bundle = Bundle(files=files)
+    _check(bundle, request, workspace)
+    return bundle
+
+
+def _sweep_files(workspace: Workspace) -> dict[str, bytes]:
+    path = workspace.file.path
+    if path is None:
+        raise SubmissionError("only a sweep that stands in a file can be sent to a cluster")
+    folder = workspace.file.folder
+    found = {f"{SWEEP_FOLDER}/{path.name}": workspace.file.text.encode()}
+    size = 0
+    for local in sorted(set(_local_files(workspace))):
+        if not local.is_relative_to(folder):
+            raise SubmissionError(
+                f"{local} lies outside {folder}, the folder of the sweep file, with which data "
+                "travel: move it there, or name it by `hub:` or `pypi:`"
+            )
+        size += local.stat().st_size
+        if size > MAX_FILES_BYTES:
+            raise SubmissionError(
+                f"the sweep's local files have more than {MAX_FILES_BYTES >> 20} MiB, more than "
+                "can be sent along: put them onto a hub, or into the image"
+            )
+        found[f"{SWEEP_FOLDER}/{local.relative_to(folder).as_posix()}"] = local.read_bytes()
+    return found
+
+
+def _local_files(workspace: Workspace) -> Iterator[Path]:
+    """Yield the files of this machine that the sweep's stages read."""
+    seen: set[str] = set()
+    for node in workspace.nodes.values():
+        for pinned in node.sources.values():
+            if pinned.digest in seen:
+                continue
+            seen.add(pinned.digest)
+            if isinstance(pinned, Script):
+                yield from pinned.files
+            source = getattr(pinned, "source", None)
+            if isinstance(source, Source) and source.origin is Origin.PATH:
+                yield from _files_of(source)
+
+
+def _files_of(source: Source) -> Iterator[Path]:
+    root = Path(source.location)
+    if root.is_file():
+        yield root
+    elif source.paths:
+        for pattern in source.paths.values():
+            yield from matching(root, pattern)
+    else:
+        yield from (path for path in root.rglob("*") if path.is_file())
+
+
+def _own_modules(pipeline: str) -> Mapping[str, bytes]:
+    """Return the code of a pipeline of the user's own that is not installed as a package."""
+    top = pipeline.partition(":")[0].partition(".")[0]
+    if pipeline in PIPELINES or top in PACKAGES:
+        return {}
+    spec = find_spec(top)
+    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+        return {}
+    if spec.submodule_search_locations:
+        root = Path(next(iter(spec.submodule_search_locations)))
+        return {} if _is_installed(root) else package_files([top])
+    path = Path(str(spec.origin))
+    return {} if _is_installed(path) else {path.name: path.read_bytes()}
+
+
+def _is_installed(path: Path) -> bool:
+    places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sys.base_prefix}
+    return any(path.resolve().is_relative_to(Path(place).resolve()) for place in places)
+
+
+def _check(bundle: Bundle, request: Request, workspace: Workspace) -> None:
+    local = {name: text for name, text in bundle.files.items() if name.startswith(SWEEP_FOLDER)}
+    with tempfile.TemporaryDirectory(prefix="fanflare-") as folder:
+        Bundle(files=local).unpack(Path(folder))
+        try:
+            there = open_sweep(Path(folder, request.sweep), str(Path(folder, "store")))
+        except InvalidFileError as error:
+            faults = "\n".join(f"  {fault}" for fault in error.faults)
+            raise SubmissionError(
+                f"{workspace.file_name} names what a cluster would not find; a relative path "
+                f"below its folder travels with it:\n{faults}"
+            ) from error
+    if ids_digest(list(there.trials)) != request.trials:
+        raise SubmissionError(f"{workspace.file_name} would give other trials on a cluster")
