@@ -140,7 +140,9 @@ class LocalTarget:
 
 def _path(root: Path) -> str:
     code = Path(__file__).resolve().parents[1]
-    return os.pathsep.join(filter(None, [str(root), str(code), os.environ.get("PYTHONPATH")]))
+    # The user's own pipeline may lie in the current folder, as for a run in the foreground.
+    places = [str(root), str(code), str(Path.cwd()), os.environ.get("PYTHONPATH")]
+    return os.pathsep.join(filter(None, places))
 
 
 def _folder(name: str, store: str) -> Path:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from cluster.artifact import StoreError
 from cluster.profile import Bucket, Profile, Volume
-from orchestrator.errors import Fault, InvalidFileError, InvalidProfileError
+from cluster.store import Store
+from orchestrator.errors import Fault, InvalidFileError, InvalidProfileError, SubmissionError
 from orchestrator.planning.faults import faults_of, shown
 from orchestrator.planning.sweep_file import SweepFile
 
@@ -37,8 +39,19 @@ def read_profile(path: str | None) -> Profile:
 
 
 def store_here(profile: Profile) -> str | None:
-    """Return where this machine sees the results; None where it does not, or the sweep says it."""
+    """Return where this machine sees the results; None where it does not, or the sweep says it.
+
+    Raises:
+        SubmissionError: It cannot be reached from here.
+    """
     if isinstance(profile.storage, Bucket):
+        try:
+            Store(profile.storage.uri).list_folders("sweeps")
+        except (StoreError, OSError) as error:
+            raise SubmissionError(
+                f"storage.uri of the profile: {error}. This machine needs credentials of its own "
+                "and a way there; the environment of the pods does not count here"
+            ) from error
         return profile.storage.uri
     return profile.storage.local_path if profile.storage else None
 
@@ -47,4 +60,4 @@ def store_there(profile: Profile) -> str | None:
     """Return where the cluster sees the results; None where the sweep says it."""
     if isinstance(profile.storage, Volume):
         return f"{VOLUME_MOUNT}/{profile.storage.path}".rstrip("/")
-    return store_here(profile)
+    return profile.storage.uri if profile.storage else None

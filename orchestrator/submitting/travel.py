@@ -132,5 +132,11 @@ def _check(bundle: Bundle, request: Request, workspace: Workspace) -> None:
                 f"{workspace.file_name} names what a cluster would not find; a relative path "
                 f"below its folder travels with it:\n{faults}"
             ) from error
+        for path in _local_files(there):
+            if not path.resolve().is_relative_to(Path(folder).resolve()):
+                raise SubmissionError(
+                    f"{workspace.file_name} names {path}, a place on this machine only: write it "
+                    "as a path relative to the sweep file, with which it then travels"
+                )
     if ids_digest(list(there.trials)) != request.trials:
         raise SubmissionError(f"{workspace.file_name} would give other trials on a cluster")
