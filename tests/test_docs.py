@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from cluster.job import State
+from cluster.target import Standing
 from orchestrator import Sweep, plan
 from orchestrator.comparing.fidelity import EQUAL, Differences
 from orchestrator.comparing.report import Report
@@ -25,6 +26,8 @@ from orchestrator.running.syncing import Synced
 from orchestrator.running.tracking import Tracked
 from orchestrator.running.trial_logs import StageLog
 from orchestrator.running.verify import TrialCheck, Verification
+from orchestrator.submitting.pulling import Pulled
+from orchestrator.submitting.sending import Whereabouts
 from pipelines.command.params import CommandParams
 from pipelines.labels import Fidelity
 from pipelines.pretrain.params import PretrainParams
@@ -171,6 +174,8 @@ def check_table(described, fields):
 
 # JSON
 
+STANDING = Standing(id="1", state=State.RUNNING, facts={"log": "driver.log"})
+
 
 def paths(content, documented, path=""):
     """Yield the path of every value, names that vary replaced by what the document calls them."""
@@ -249,7 +254,13 @@ def test_the_keys_of_status():
         failures=[FailedTrial(trial="", cause="", message="")],
         trials=trials,
     )
-    check_json("`fanflare status SWEEP --json`", status.to_json())
+    found = Whereabouts(name="x", standing=STANDING, status=status)
+    check_json("`fanflare status SWEEP --json`", found.to_json())
+
+
+def test_the_keys_of_pull():
+    pulled = Pulled(sweep="x", store="s", num_results=1, num_copied=1, size_bytes=1, report="r")
+    check_json("`fanflare pull SWEEP --json`", pulled.to_json())
 
 
 def test_the_keys_of_sync():
