@@ -7,8 +7,8 @@ numbers, else a kept activation would not be what the whole model gives.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,24 +16,12 @@ from torch import Tensor, nn
 
 from pipelines.models.anatomy import layers_of
 from pipelines.models.backbone import last_hidden
+from pipelines.models.distinct_rows import Inputs, distinct_batches
 from pipelines.training.loop import Rows
 
 MASK = "attention_mask"
 BOUNDARY = "boundary"
 """In a batch: what goes into the first layer above the cut."""
-
-
-class Inputs(Protocol):
-    """Rows of a split as the model takes them."""
-
-    def batch(self, rows: Rows) -> dict[str, Tensor]:
-        """Return the model's inputs for some rows."""
-
-    def keys(self) -> list[bytes]:
-        """Return for each row what the model sees of it."""
-
-    def by_length(self, batch_size: int, rows: Rows | None = None) -> Iterable[Rows]:
-        """Yield some rows, or all, in batches that are cheap to run."""
 
 
 class Activations:
@@ -114,16 +102,13 @@ def activations(
     """
     kept = {depth: Activations() for depth in depths}
     places: dict[bytes, int] = {}
-    keys = [split.keys() for split in splits]
-    for split, own in sorted(zip(splits, keys, strict=True), key=lambda pair: -len(pair[1])):
-        first = {key: row for row, key in reversed(list(enumerate(own))) if key not in places}
-        fresh = np.array(sorted(first.values()), dtype=np.int64)
-        for rows in split.by_length(batch_size, fresh):
-            batch = split.batch(rows)
-            for depth, hidden in into_layers(backbone, batch, depths).items():
-                kept[depth].add(hidden, batch.get(MASK))
-            places |= {own[row]: len(places) + place for place, row in enumerate(rows)}
-    return kept, [np.array([places[key] for key in own], dtype=np.int64) for own in keys]
+    for split, rows, keys in distinct_batches(splits, batch_size):
+        batch = split.batch(rows)
+        for depth, hidden in into_layers(backbone, batch, depths).items():
+            kept[depth].add(hidden, batch.get(MASK))
+        places |= {key: len(places) + place for place, key in enumerate(keys)}
+    rows_of = [split.keys() for split in splits]
+    return kept, [np.array([places[key] for key in keys], dtype=np.int64) for keys in rows_of]
 
 
 def cut_below(backbone: nn.Module, depth: int) -> None:

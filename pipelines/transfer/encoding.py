@@ -12,6 +12,7 @@ from torch import nn
 from pipelines.cohorts import CohortMember, Finished
 from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.backbone import features_of, last_hidden, pooled, use_threads, warm_model
+from pipelines.models.distinct_rows import distinct_batches
 from pipelines.models.files import model_files
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.prepared import PREPARED, Batches, batches_of
@@ -79,19 +80,15 @@ def _of_distinct_rows(
 ) -> dict[bytes, list[np.ndarray]]:
     """Return by row what each pooling gives, `(outputs, width)`; each row is run once."""
     features: dict[bytes, list[np.ndarray]] = {}
-    for part in sorted(batches, key=len, reverse=True):
-        keys = part.keys()
-        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in features}
-        for rows in part.by_length(BATCH_SIZE, np.array(sorted(first.values()), dtype=np.int64)):
-            batch = part.batch(rows)
-            hidden = last_hidden(backbone, batch)
-            ends = np.cumsum([len(part.places(rows[i : i + 1])) for i in range(len(rows))])[:-1]
-            pools = [
-                np.split(pooled(hidden, batch, pooling).float().cpu().numpy(), ends)
-                for pooling in poolings
-            ]
-            for place, row in enumerate(rows):
-                features[keys[row]] = [parts[place] for parts in pools]
+    for part, rows, keys in distinct_batches(batches, BATCH_SIZE):
+        batch = part.batch(rows)
+        hidden = last_hidden(backbone, batch)
+        ends = np.cumsum([len(part.places(rows[i : i + 1])) for i in range(len(rows))])[:-1]
+        pools = [
+            np.split(pooled(hidden, batch, pooling).float().cpu().numpy(), ends)
+            for pooling in poolings
+        ]
+        features |= {key: [parts[place] for parts in pools] for place, key in enumerate(keys)}
     return features
 
 
