@@ -4,13 +4,12 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from cluster.job import Cause, State
+from cluster.job import State
 from cluster.store import Store
 from orchestrator import (
     InvalidSweepError,
@@ -22,55 +21,11 @@ from orchestrator import (
     run,
 )
 from orchestrator.planning.trial import TrialUsage
-from orchestrator.running.journal import read_journal
-from orchestrator.running.loop import MAX_RETRIES
 from orchestrator.running.workspace import open_sweep
+from tests.orchestrator.runs import Watcher, expected, scores, states
 from tests.toy import Toy
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-def states(made):
-    return dict(made.counts)
-
-
-def scores(made):
-    """Return `(value, seed) -> score` of the trials that finished."""
-    return {
-        (result.trial.params["value"], result.trial.seed): result.metrics["test/score"]
-        for result in made.results
-        if result.state is State.FINISHED
-    }
-
-
-def expected(values, seeds, group=0):
-    return {(v, s): pytest.approx(group + v + s / 100 + 1) for v in values for s in seeds}
-
-
-def failures(made):
-    return {
-        (result.trial.params["value"], result.trial.seed): result.failure
-        for result in made.results
-        if result.failure
-    }
-
-
-def kinds(toy, name="toy"):
-    return Counter(event.kind for event in read_journal(Store(str(toy.store)), name))
-
-
-class Watcher:
-    """An observer that remembers."""
-
-    def __init__(self):
-        self.progress = None
-        self.messages = []
-
-    def changed(self, progress):
-        self.progress = progress
-
-    def message(self, text):
-        self.messages.append(text)
 
 
 # What a sweep gives
@@ -144,235 +99,6 @@ def test_a_sweep_on_s3_runs_and_resumes(toy, backend, s3_location, tmp_path, mon
     assert again.num_reused == 4
     assert on_s3.num_executed() == 4
     assert states(report(on_s3.sweep({"value": [1, 2]}, seeds=2))) == {"FINISHED": 4}
-
-
-# Failure
-
-
-CAUSES = {
-    "raise": Cause.BUG,
-    "diverge": Cause.DIVERGED,
-    "input": Cause.INPUT,
-    "memory": Cause.OUT_OF_MEMORY,
-    "full": Cause.STORE,
-    "exit": Cause.BUG,
-}
-
-
-def test_trials_that_fail_stop_no_other_and_say_why(toy, backend):
-    faults = [{"value": 10 + n, "fail": fault} for n, fault in enumerate(CAUSES)]
-    space = [{"value": [1, 2]}, *faults]
-    made = run(toy.sweep(space, seeds=2), backend=backend)
-    assert made.state is State.FAILED
-    assert made.exit_code == 1
-    assert scores(made) == expected([1, 2], range(2))
-    assert {key: failure.cause for key, failure in failures(made).items()} == {
-        (10 + n, seed): cause for n, cause in enumerate(CAUSES.values()) for seed in range(2)
-    }
-    times = Counter(float(line.split()[0]) for line in toy.executed())
-    assert times == {1: 2, 2: 2} | {
-        10 + n: 2 * (1 + MAX_RETRIES.get(cause, 0)) for n, cause in enumerate(CAUSES.values())
-    }
-    told = [row["cause"] for row in made.to_json()["trials"]]
-    assert told == [None] * 4 + [str(cause) for cause in CAUSES.values() for _ in range(2)]
-    assert states(report(toy.sweep(space, seeds=2))) == {"FINISHED": 4, "FAILED": 12}
-
-
-def test_a_worker_that_dies_is_tried_again_and_given_up(toy, ray_backend):
-    space = [{"value": [1, 2, 3]}, {"value": 4, "fail": "kill"}, {"value": 5, "fail": "crash"}]
-    made = run(toy.sweep(space), backend=ray_backend)
-    assert scores(made) == expected([1, 2, 3], [0])
-    assert {f.cause for f in failures(made).values()} == {Cause.WORKER_DIED}
-    assert set(failures(made)) == {(4, 0), (5, 0)}
-    times = Counter(line.split()[0] for line in toy.executed())
-    assert times["4.0"] == times["5.0"] == 3
-
-
-def test_trials_that_fail_now_and_then_succeed(toy, ray_backend):
-    times = {"memory": 1, "full": 1, "kill": 1, "crash": 2}
-    faults = [
-        {"value": 10 + n, "fail": fault, "fail_times": num_times}
-        for n, (fault, num_times) in enumerate(times.items())
-    ]
-    watcher = Watcher()
-    made = run(toy.sweep([{"value": 1}, *faults]), backend=ray_backend, observer=watcher)
-    assert made.exit_code == 0
-    assert scores(made) == expected([1, 10, 11, 12, 13], [0])
-    events = list(read_journal(Store(str(toy.store)), "toy"))
-    assert max(event.attempt for event in events) == 3
-    assert [event for event in events if event.kind == "stage_failed"] == []
-    assert watcher.progress.stages_done == watcher.progress.stage_totals
-
-
-def test_a_stage_that_kills_a_packed_job_takes_no_other_with_it(toy, ray_backend):
-    space = [{"value": list(range(60))}, {"value": 99, "fail": "kill"}]
-    planned = plan(toy.sweep(space))
-    of_culprit = planned.trials[-1].stages
-    packed = next(job for job in planned.jobs if set(job.stages) & set(of_culprit[1:]))
-    assert len(packed.stages) > 4, "nothing was packed: this test would show nothing"
-    made = run(toy.sweep(space), backend=ray_backend)
-    assert scores(made) == expected(range(60), [0])
-    assert set(failures(made)) == {(99, 0)}
-    times = Counter(line.split()[0] for line in toy.executed())
-    assert times.pop("99.0") == 3
-    assert set(times.values()) <= {1, 2}
-
-
-def test_what_needs_a_failed_stage_is_told_its_root(toy, backend):
-    space = [
-        {"value": [1, 2], "group": 1, "fail": "raise", "fail_in": "prepare"},
-        {"value": [3, 4], "group": 2},
-    ]
-    watcher = Watcher()
-    made = run(toy.sweep(space, seeds=2), backend=backend, observer=watcher)
-    assert scores(made) == expected([3, 4], range(2), group=2)
-    assert set(failures(made)) == {(v, s) for v in (1, 2) for s in (0, 1)}
-    for failure in failures(made).values():
-        assert failure.cause is Cause.BUG
-        assert "the toy broke" in failure.message
-    assert toy.num_executed("prepare") == 2
-    assert toy.num_executed("work") == 4
-    assert kinds(toy)["stage_failed"] == 1
-    totals = watcher.progress.stages_done + watcher.progress.stages_failed
-    assert totals == watcher.progress.stage_totals
-    late = {r.trial.params["value"]: r.failure for r in report(toy.sweep(space, seeds=2)).results}
-    assert "the toy broke" in late[1.0].message
-    assert late[3.0] is None
-
-
-def test_a_shared_stage_that_dies_with_its_worker_is_tried_again(toy, ray_backend):
-    space = {"value": [1, 2, 3], "fail": "kill", "fail_in": "prepare", "fail_times": 1}
-    made = run(toy.sweep(space, seeds=2), backend=ray_backend)
-    assert scores(made) == expected([1, 2, 3], range(2))
-    assert toy.num_executed("prepare") == 2
-
-
-def test_a_failing_checked_stage_is_a_fault_of_the_file(toy, tmp_path):
-    path = tmp_path / "sweep.yaml"
-    path.write_text(
-        f'name: toy\npipeline: "tests.toy:CHECKED"\ntracking: off\nstore: store\n'
-        f"space:\n  tag: '{toy.tag}'\n  fail: input\n  fail_in: prepare\n"
-    )
-    with pytest.raises(InvalidSweepError, match="the data has no label") as caught:
-        run(path, backend="inline")
-    (fault,) = caught.value.faults
-    assert (fault.line, fault.nearest) == (5, "label")
-    assert toy.num_executed("work") == 0
-    assert states(report(path)) == {"SCHEDULED": 1}
-
-
-# Reuse
-
-
-def test_running_again_computes_nothing(toy, backend):
-    sweep = toy.sweep({"value": [1, 2]}, seeds=2)
-    first = run(sweep, backend=backend)
-    begun = time.monotonic()
-    again = run(sweep, backend=backend)
-    assert time.monotonic() - begun < 2, "no backend is needed"
-    assert again.num_reused == 4
-    assert again.exit_code == 0
-    assert scores(again) == scores(first)
-    assert toy.num_executed() == 4
-    assert plan(sweep).jobs == ()
-
-
-def test_more_seeds_and_values_run_the_new_trials_only(toy):
-    run(toy.sweep({"value": [1, 2]}, seeds=5), backend="inline")
-    made = run(toy.sweep({"value": [1, 2, 3]}, seeds=8), backend="inline")
-    assert made.num_reused == 10
-    assert scores(made) == expected([1, 2, 3], range(8))
-    assert toy.num_executed() == 24
-    assert len({tuple(line.split()[:2]) for line in toy.executed()}) == 24
-    assert toy.num_executed("prepare") == 1
-
-
-def test_fewer_trials_run_nothing_and_show_only_theirs(toy):
-    run(toy.sweep({"value": [1, 2]}, seeds=3), backend="inline")
-    made = run(toy.sweep({"value": 2}, seeds=2), backend="inline")
-    assert scores(made) == expected([2], range(2))
-    assert toy.num_executed() == 6
-
-
-def test_another_sweep_finds_the_same_trial(toy):
-    run(toy.sweep({"value": [1, 2]}, name="first"), backend="inline")
-    made = run(toy.sweep({"value": [2, 3]}, name="second"), backend="inline")
-    assert made.num_reused == 1
-    assert toy.num_executed() == 3
-
-
-def test_only_what_failed_is_tried_again(toy):
-    sweep = toy.sweep([{"value": 1}, {"value": 2, "fail": "raise", "fail_times": 1}], seeds=2)
-    first = run(sweep, backend="inline")
-    assert states(first) == {"FINISHED": 2, "FAILED": 2}
-    second = run(sweep, backend="inline")
-    assert second.exit_code == 0
-    assert scores(second) == expected([1, 2], range(2))
-    assert toy.num_executed() == 6
-
-
-def test_what_failed_is_left_alone_on_request(toy):
-    space = [{"value": 1}, {"value": 2, "fail": "raise"}]
-    run(toy.sweep(space), backend="inline")
-    watcher = Watcher()
-    made = run(toy.sweep(space, seeds=2), backend="inline", retry_failed=False, observer=watcher)
-    assert toy.num_executed() == 4, "two at first, then the new seed of each"
-    assert states(made) == {"FINISHED": 2, "FAILED": 2}
-    assert {failure.message for failure in failures(made).values()} == {"ValueError: the toy broke"}
-    assert watcher.progress.num_ended == 4
-    assert made.exit_code == 1
-
-
-def test_what_another_sweep_has_repaired_is_not_skipped(toy):
-    space = {"value": 2, "fail": "raise", "fail_times": 1}
-    assert run(toy.sweep(space), backend="inline").exit_code == 1
-    assert run(toy.sweep(space, name="repair"), backend="inline").exit_code == 0
-    assert run(toy.sweep(space), backend="inline", retry_failed=False).exit_code == 0
-
-
-def test_fresh_computes_everything_anew_and_once(toy, backend):
-    sweep = toy.sweep({"value": [1, 2]}, seeds=2)
-    run(sweep, backend=backend)
-    made = run(sweep, backend=backend, fresh=True)
-    assert scores(made) == expected([1, 2], range(2))
-    assert made.num_reused == 0
-    assert toy.num_executed() == 8
-    assert toy.num_executed("prepare") == 2
-
-
-def test_fresh_computes_a_checked_stage_anew_and_once(toy, backend):
-    sweep = {**toy.sweep({"value": [1, 2]}), "pipeline": "tests.toy:CHECKED"}
-    run(sweep, backend=backend, fresh=True)
-    assert toy.num_executed("prepare") == 1
-    assert run(sweep, backend=backend, fresh=True).exit_code == 0
-    assert toy.num_executed("prepare") == 2
-
-
-def test_a_lost_artifact_behind_a_result_is_not_missed(toy):
-    sweep = toy.sweep({"value": [1, 2]})
-    run(sweep, backend="inline")
-    store = Path(toy.store)
-    for trial in plan(sweep).trials:
-        prepared, _, evaluated = trial.stages
-        for digest in (prepared, evaluated):
-            (store / f"artifacts/{digest[:2]}/{digest}.json").unlink(missing_ok=True)
-    made = run(sweep, backend="inline")
-    assert scores(made) == expected([1, 2], [0])
-    assert toy.num_executed("work") == 2
-    assert toy.num_executed("evaluate") == 4
-
-
-def test_a_damaged_input_fails_its_users_only_and_says_so(toy, backend):
-    run(toy.sweep({"value": 1, "group": [1, 2]}), backend=backend)
-    first, second = plan(toy.sweep({"value": 1, "group": [1, 2]})).trials
-    damaged = first.stages[0]
-    (Path(toy.store) / f"artifacts/{damaged[:2]}/{damaged}.json").write_text("{")
-    made = run(toy.sweep({"value": 7, "group": [1, 2]}), backend=backend)
-    assert states(made) == {"FAILED": 1, "FINISHED": 1}
-    (failure,) = failures(made).values()
-    assert failure.cause is Cause.STORE
-    assert damaged[:12] in failure.message
-    assert second.stages[0] != damaged
 
 
 # What is asked for wrongly, and places
