@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +32,28 @@ from tests.servers import MlflowServer, has_postgres, mlflow_server, postgres_se
 def client_class() -> Any:
     """Return MlflowClient, imported when a test runs: MLflow sends no telemetry from a test."""
     return importlib.import_module("mlflow").MlflowClient
+
+
+def die_within(method: str, count: int) -> None:
+    """Have this process kill itself within the n-th call of a method of MLflow's client.
+
+    `insert` is no method of it: it writes the rows of a run, where there is a database at hand.
+    """
+    owner = client_class()
+    if method == "insert":
+        owner = importlib.import_module("orchestrator.running.tracking.mlflow_rows").RunRows
+    original, calls = getattr(owner, method), itertools.count(1)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        is_last = next(calls) == count
+        if is_last:
+            threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        answer = original(*args, **kwargs)
+        if is_last:
+            time.sleep(60)  # the answer is lost, if it came in time
+        return answer
+
+    setattr(owner, method, dying)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,7 +28,7 @@ from orchestrator.running.tracking import (
     open_tracker,
 )
 from tests.servers import free_port, has_postgres, postgres_server
-from tests.tracking_places import Place, client_class, failed, place, result_of
+from tests.tracking_places import Place, die_within, failed, place, result_of
 
 __all__ = ["place"]  # the fixture
 
@@ -155,8 +151,11 @@ def test_the_sweep_carries_its_files_and_its_summary(place: Place) -> None:
 
 def test_nothing_is_written_twice_after_a_writer_was_killed(place: Place) -> None:
     # The last two die among the configs, whose runs come after the trials'.
-    deaths = ("create_run", 4), ("log_batch", 12), ("set_terminated", 6)
-    for method, count in (*deaths, ("create_run", 18), ("set_terminated", 3)):
+    deaths = [("create_run", 4), ("log_batch", 12), ("set_terminated", 6)]
+    deaths += [("create_run", 18), ("set_terminated", 3)]
+    if place.server is None:
+        deaths = [("insert", 4), ("insert", 12), ("insert", 18), ("insert", 3)]
+    for method, count in deaths:
         code = (
             "from tests.orchestrator.test_tracking import write_and_die; "
             f"write_and_die({place.uri!r}, {str(place.folder)!r}, {method!r}, {count})"
@@ -191,15 +190,8 @@ CONFIGS = [
 
 
 def write_and_die(uri: str, folder: str, method: str, count: int) -> None:
-    """Write 30 trials in a process that kills itself within the n-th call of a client method."""
-    original, calls = getattr(client_class(), method), itertools.count(1)
-
-    def dying(*args: Any, **kwargs: Any) -> Any:
-        if next(calls) == count:
-            threading.Timer(0.003, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        return original(*args, **kwargs)
-
-    setattr(client_class(), method, dying)
+    """Write 30 trials in a process that kills itself on the way."""
+    die_within(method, count)
     tracker = MlflowTracker(uri, Path(folder))
     tracker.start(SweepInfo(name="killed", id="killed"))
     for number in range(30):
@@ -304,7 +296,9 @@ def test_one_refused_result_does_not_stop_the_others(place: Place) -> None:
     assert (tracked.num_written, tracked.num_unwritten) == (2, 1)
     assert impossible.trial.id in tracked.faults[0]
     states = Counter(run.info.status for run in place.runs("refused", "trial"))
-    assert states == {"FINISHED": 2, "KILLED": 1}
+    # Where a run is rows of a database at hand, it is there whole or not at all.
+    begun = {} if place.server is None else {"KILLED": 1}
+    assert states == {"FINISHED": 2, **begun}
 
 
 @pytest.mark.parametrize("place", ["server on postgres"], indirect=True)

@@ -39,6 +39,7 @@ from cluster.job import State
 from orchestrator.running.tracking.known import KnownRun
 from orchestrator.running.tracking.mlflow_client import engine_of, open_client, translated
 from orchestrator.running.tracking.mlflow_models import SweepModels
+from orchestrator.running.tracking.mlflow_rows import RunRows
 from orchestrator.running.tracking.records import (
     CONFIG_ID_TAG,
     KIND_TAG,
@@ -72,6 +73,7 @@ class MlflowStore:
         self._sweep = sweep
         self.experiment_id = experiment_id
         self._parent = self._find_or_create_parent()
+        self._rows = RunRows.open(engine_of(client), client.get_run(self._parent.id).info)
         self._runs: dict[tuple[str, str], KnownRun] = {}
         self._unsure: set[tuple[str, str]] = set()
         for run in self._children():
@@ -133,24 +135,15 @@ class MlflowStore:
         with translated():
             known = self._runs.get(record.key) or self._found(record.key)
             if known is None:
-                known = self._create(record)
+                self._make(record)
             elif known.holds(record):
                 return
             elif known.is_outdated(record):
-                outdated, known = known, self._create(record, known.foreign_tags)
-                self._client.delete_run(outdated.id)
+                self._make(record, known.foreign_tags)
+                self._client.delete_run(known.id)
             else:
                 self._renew_tags(known, record)
-            self._client.log_batch(
-                known.id,
-                metrics=[Metric(*point) for point in record.points],
-                params=[Param(*p) for p in record.params.items() if p[0] not in known.params],
-            )
-            if record.datasets:
-                self._client.log_inputs(known.id, [_dataset(use) for use in record.datasets])
-            # The state comes last: a run in a final state is a complete one.
-            self._client.set_terminated(known.id, str(record.state), record.ended_ms or None)
-            self._runs[record.key] = known.completed(record)
+                self._complete(known, record)
 
     def finish(self, state: State, summary: SweepSummary) -> None:
         """Put the summary on the parent run, and leave no run behind that nobody will end.
@@ -203,18 +196,34 @@ class MlflowStore:
         )
         return KnownRun.of(run)
 
-    def _create(self, record: RunRecord, tags: Mapping[str, str] | None = None) -> KnownRun:
+    def _make(self, record: RunRecord, tags: Mapping[str, str] | None = None) -> None:
+        """Write a new run, with tags of people's own."""
         # Until the answer is here, nobody knows whether there is a run.
         self._unsure.add(record.key)
+        tags = {**(tags or {}), **record.tags, MLFLOW_PARENT_RUN_ID: self._parent.id}
+        if self._rows:
+            self._runs[record.key] = self._rows.insert(record, tags)
+            self._unsure.discard(record.key)
+            return
         run = self._client.create_run(
-            self.experiment_id,
-            start_time=record.started_ms or None,
-            tags={**(tags or {}), **record.tags, MLFLOW_PARENT_RUN_ID: self._parent.id},
-            run_name=record.name,
+            self.experiment_id, record.started_ms or None, tags, run_name=record.name
         )
         self._unsure.discard(record.key)
         self._runs[record.key] = KnownRun.of(run)
-        return self._runs[record.key]
+        self._complete(self._runs[record.key], record)
+
+    def _complete(self, known: KnownRun, record: RunRecord) -> None:
+        """Write all of a run but its tags."""
+        self._client.log_batch(
+            known.id,
+            metrics=[Metric(*point) for point in record.points],
+            params=[Param(*p) for p in record.params.items() if p[0] not in known.params],
+        )
+        if record.datasets:
+            self._client.log_inputs(known.id, [_dataset(use) for use in record.datasets])
+        # The state comes last: a run in a final state is a complete one.
+        self._client.set_terminated(known.id, str(record.state), record.ended_ms or None)
+        self._runs[record.key] = known.completed(record)
 
     def _found(self, key: tuple[str, str]) -> KnownRun | None:
         """Return the run of an earlier try whose answer was lost."""
