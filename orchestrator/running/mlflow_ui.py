@@ -14,7 +14,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
+from http.client import HTTPException
 from types import FrameType
 from typing import IO, Any
 from urllib.parse import quote
@@ -48,14 +50,14 @@ def mlflow_ui(uri: str, port: int | None = None, *, experiment: str = "") -> Ite
         experiment: The sweep's name; by default the one that changed last.
 
     Yields:
-        The address of the sweep's page, its configs with the best first; for a server, the
-        server's own.
+        The address of the sweep's page, its configs with the best first; of a server that does
+        not say where that is, its own.
 
     Raises:
         MlflowUiError: The port is taken, or the server does not answer in time.
     """
     if uri.startswith(("http://", "https://")):
-        yield uri
+        yield _page(uri.rstrip("/"), experiment)
         return
     port = _usable_port(port)
     with tempfile.TemporaryFile() as log, _ending_on_sigterm():
@@ -126,7 +128,7 @@ def _page(base: str, experiment: str) -> str:
         request["filter"] = f"name = {json.dumps(experiment, ensure_ascii=False)}"
     try:
         answer = _get(f"{base}/api/2.0/mlflow/experiments/search", request)
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return base
     for found in answer.get("experiments", []):
         # Experiment 0 is MLflow's empty default.
@@ -139,13 +141,25 @@ def _page(base: str, experiment: str) -> str:
 
 def _get(url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - our own server
+    headers = {"Content-Type": "application/json", **_authorization()}
+    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - the user's own
     # No proxy stands between this machine and itself.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    is_here = url.startswith(f"http://{HOST}:")
+    opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] * is_here)
     with opener.open(request, timeout=10) as response:
         content = response.read()
     return json.loads(content) if body is not None else content
+
+
+def _authorization() -> dict[str, str]:
+    """Return who we are to a tracking server, from the variables that MLflow's client reads."""
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if token:
+        return {"Authorization": f"Bearer {token}"}
+    name, password = (os.environ.get(f"MLFLOW_TRACKING_{key}") for key in ("USERNAME", "PASSWORD"))
+    if not (name and password):
+        return {}
+    return {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

@@ -56,6 +56,8 @@ def test_the_page_of_the_sweep_answers_and_nothing_is_left_after_it(uri: str) ->
         with urllib.request.urlopen(f"{address}/", timeout=10) as response:
             assert b"MLflow" in response.read()
         assert page.startswith("experiments/1/runs?")
+        with mlflow_ui(address, experiment="demo's sweep") as same:  # a server that is there
+            assert same == url
         server = processes_on(port)[0]
         group = os.getpgid(server.pid)
         family = [server, *server.children(recursive=True)]
@@ -114,6 +116,6 @@ def test_a_server_that_cannot_start_shows_why_and_no_password() -> None:
     assert time.monotonic() - begun < 60
 
 
-def test_a_server_needs_no_ui_of_ours() -> None:
-    with mlflow_ui("https://mlflow.example.org") as url:
-        assert url == "https://mlflow.example.org"
+def test_a_server_that_does_not_answer_is_named_all_the_same() -> None:
+    with mlflow_ui("http://127.0.0.1:9") as url:
+        assert url == "http://127.0.0.1:9"
