@@ -7,7 +7,7 @@ to trial. Where a sweep is tracked, Tune's own callback writes every trial to ML
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from cluster.job import Resources
 from orchestrator.running.worker_context import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
+from pipelines.seeding import stream_seed
 from pipelines.sources import fetch_model
 from pipelines.transfer.data.loading import load
+from pipelines.transfer.examples import new_head
 
 MODEL = "all-MiniLM-L6-v2"
 MAX_LENGTH = 64
@@ -140,13 +142,13 @@ class CachedFeatures(_Reused):
 
 
 class Classifier(torch.nn.Module):
-    """The model with a linear head on the mean of its last layer, as fanflare trains it."""
+    """The model with a linear head on the mean of its last layer, as fanflare begins with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self.backbone = transformers.AutoModel.from_pretrained(fetch_model(MODELS[MODEL]))
         self.dropout = torch.nn.Dropout(0.1)
-        self.head = torch.nn.Linear(384, 2)
+        self.head = new_head(384, 2, seed)
 
     def forward(
         self,
@@ -165,6 +167,33 @@ class Classifier(torch.nn.Module):
         return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
+class InOrder(torch.utils.data.Sampler[int]):
+    """Draws the rows of every epoch as fanflare does.
+
+    After 16 steps an accuracy depends on where the head began and which rows came first: its mean
+    over four learning rates had a standard deviation of 0.03 over seeds, so that with draws of
+    their own two sides of two seeds each differ by as much. Dropout alone is drawn apart.
+    """
+
+    def __init__(self, num_rows: int, seed: int) -> None:
+        self._num_rows = num_rows
+        self._draw = np.random.default_rng(stream_seed(seed, "order"))
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the numbers of the rows of an epoch."""
+        return iter(self._draw.permutation(self._num_rows).tolist())
+
+
+class InOrderTrainer(transformers.Trainer):
+    """Transformers' Trainer on rows in a given order."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> InOrder:
+        return InOrder(len(train_dataset or self.train_dataset), self.args.seed)
+
+
 class Finetuned(_Reused):
     """A trial of someone who fine-tunes with transformers' Trainer, batches padded as needed."""
 
@@ -173,8 +202,8 @@ class Finetuned(_Reused):
         torch.set_num_threads(1)
         data = encoded("rotten-tomatoes", tuple(self.config["sizes"]))
         transformers.set_seed(self.config["seed"])
-        trainer = transformers.Trainer(
-            model=Classifier(),
+        trainer = InOrderTrainer(
+            model=Classifier(self.config["seed"]),
             args=transformers.TrainingArguments(
                 output_dir=self.logdir,
                 num_train_epochs=1,

@@ -12,13 +12,15 @@ from transformers import AutoModel
 from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.anatomy import depth_of_weights, freeze_below, linear_layers
 from pipelines.models.backbone import (
-    features_of,
     fresh_model,
+    last_hidden,
+    pooled,
     trainable_copy,
     use_threads,
 )
 from pipelines.models.dropout import DrawnDropout, adapter_dropouts
 from pipelines.models.files import ModelFiles, model_files
+from pipelines.models.like_length import last_hidden_in_parts
 from pipelines.seeding import stream_seed
 from pipelines.training.loop import Learner, predict, train
 from pipelines.training.precision import precision_on
@@ -106,9 +108,11 @@ def new_learner(context: Context, files: ModelFiles, member: Member, outputs: in
     head = new_head(_width(config), outputs, member["seed"]).to(context.device)
     dropout = DrawnDropout(getattr(config, "hidden_dropout_prob", 0.1))
     is_fixed = member["method"] == "lora"
+    # Side by side, adapters draw dropout for a whole batch; alone they draw the same.
+    run = last_hidden if adapter_dropouts(backbone) else last_hidden_in_parts
 
     def forward(batch: dict[str, Tensor]) -> Tensor:
-        features = features_of(backbone, batch, member["pooling"])  # (batch, width)
+        features = pooled(run(backbone, batch), batch, member["pooling"])  # (batch, width)
         return cast(Tensor, head(dropout(features)))
 
     return Learner(

@@ -72,7 +72,7 @@ PROBE = Stage(
 )
 FINETUNE = Stage(
     name="transfer/finetune",
-    version=3,
+    version=4,
     function="pipelines.transfer.finetuning:finetune",
     typical_s=60.0,
 )
