@@ -1,0 +1,1 @@
+"""The Kubernetes tests: an API server of their own, and a battery that any cluster can take."""
