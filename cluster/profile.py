@@ -178,8 +178,8 @@ class Profile(_Part):
     ) = None
     """Where results are, seen from the cluster: `uri: s3://bucket/path`, or `pvc: NAME`."""
     tracking_uri: str | None = None
-    """MLflow's tracking URI as pods reach it, `http://...` or `postgresql://...`, in place of what
-    the sweep says; without any, nothing is tracked from the cluster."""
+    """MLflow's tracking URI as pods reach it, `http://...` or `postgresql+psycopg2://...`, in place
+    of what the sweep says; without any, nothing is tracked from the cluster."""
     env: dict[str, str | SecretKey] = {}
     """Environment of all pods: plain values, or `{secret: NAME, key: KEY}`."""
     env_secrets: tuple[str, ...] = ()
@@ -212,11 +212,13 @@ class Profile(_Part):
     grace_period_s: int = Field(default=120, ge=1)
     """Seconds that a pod has to write its checkpoints when its machine is taken away."""
     ttl_s: int = Field(default=86400, ge=0)
-    """Seconds that the RayJob stays to be looked at when it has ended; its pods go at once."""
+    """Seconds for which a RayJob that has ended is kept to be looked at, when its sweep is
+    submitted again; its cluster goes at once."""
     deadline_s: int | None = Field(default=None, gt=0)
     """Seconds after which a submission is ended, whatever it does; its results stay."""
     start_deadline_s: int | None = Field(default=None, gt=0)
-    """Seconds within which it has to begin; waiting for accelerators counts."""
+    """Seconds within which it has to begin, waiting for accelerators included; for KubeRay 1.6
+    on."""
     max_retries: int = Field(default=3, ge=0)
     """New clusters that are made when the head is lost; finished trials are not repeated."""
 

@@ -78,9 +78,9 @@ def capacity_of(profile: Profile) -> Resources | None:
         return None
     groups = profile.workers.values()
     return Resources(
-        num_cpus=sum(group.num_cpus * group.max_replicas for group in groups),
+        num_cpus=sum(group.pod.num_cpus * group.max_replicas for group in groups),
         num_gpus=sum(group.num_gpus * group.max_replicas for group in groups),
-        memory_gib=sum(group.memory_gib * group.max_replicas for group in groups),
+        memory_gib=sum(group.pod.memory_gib * group.max_replicas for group in groups),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import cluster.bootstrap
 from cluster.bootstrap import unpack
 from cluster.bundle import Bundle, package_files
+from cluster.store import Store
 
 FILES = {"pack/__init__.py": b"VALUE = 3\n", "sweep/a.yaml": b"name: a\n"}
 
@@ -33,8 +34,6 @@ def test_pods_fetch_and_unpack_it(place, tmp_path, request):
         source = str(tmp_path / "bundle.zip")
         Path(source).write_bytes(bundle.content)
     else:
-        from cluster.store import Store
-
         location = request.getfixturevalue("s3_location")
         Store(location).write_bytes("bundles/x.zip", bundle.content)
         source = location.replace("?", "/bundles/x.zip?")
