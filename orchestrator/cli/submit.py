@@ -22,7 +22,7 @@ from orchestrator.cli.console import (
     stderr,
     stdout,
 )
-from orchestrator.cli.standing import exit_code, show_standing
+from orchestrator.cli.standing import exit_code, show_whereabouts
 from orchestrator.submitting.profile_file import read_profile
 from orchestrator.submitting.sending import Sent, Submitted, problems_of, send
 from orchestrator.submitting.submission import Prepared, prepare
@@ -76,7 +76,7 @@ def follow(sent: Sent, *, json: bool = False) -> int:
     if json:
         print_json(found.to_json())
     else:
-        show_standing(found)
+        show_whereabouts(found, is_sent=True)
     return exit_code(found)
 
 
