@@ -21,6 +21,7 @@ __all__ = ["fanflare", "toy_file"]  # the fixtures
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+PROFILES = sorted((ROOT / "examples/clusters").glob("*.yaml"))
 
 # JSON
 
@@ -51,6 +52,16 @@ def test_catalog_lists_what_a_sweep_may_name(fanflare):
     for name in names:
         assert name in shown
     assert "…" not in shown
+
+
+@pytest.mark.parametrize("example", PROFILES, ids=lambda path: path.stem)
+def test_the_schema_of_profiles_accepts_the_examples(fanflare, example):
+    schema = fanflare("schema", "--profile").json
+    content = SweepFile.read(example).data
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(content, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**content, "namespaces": "ml"}, schema)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

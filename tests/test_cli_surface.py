@@ -77,7 +77,7 @@ SURFACE = {
     "sync": ["--help", "--json", "--store", "--tracking-uri", "-h", "SWEEP"],
     "ui": ["--help", "--port", "--store", "--tracking-uri", "-h", "SWEEP"],
     "catalog": ["--help", "--json", "-h"],
-    "schema": ["--help", "-h"],
+    "schema": ["--help", "--profile", "-h"],
     "doctor": ["--cluster", "--help", "--json", "--store", "-h"],
 }
 

@@ -9,11 +9,13 @@ from orchestrator.planning.sweep import Sweep
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.registry import PIPELINES, load_pipeline
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
 
 def sweep_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a sweep file."""
     schema = Sweep.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["$schema"] = DRAFT
     schema["title"] = "fanflare sweep"
     properties = schema["properties"]
     for key, names in (("models", MODELS), ("tasks", TASKS)):
