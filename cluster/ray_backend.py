@@ -1,18 +1,19 @@
-"""Jobs on Ray: warm actors, one pool for each shape of resources; not what the jobs compute."""
+"""Jobs on Ray, a private cluster or one of many nodes; not what the jobs compute."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import sys
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import (
+    ActorUnavailableError,
     NodeDiedError,
     OutOfMemoryError,
     RayActorError,
@@ -20,23 +21,13 @@ from ray.exceptions import (
     RayTaskError,
 )
 
+from cluster.actor_pool import GIB, Actor, ActorPool
 from cluster.job import Cause, Failure, Job, JobEnded, Resources, WorkerSpec
 from cluster.machine import local_resources
-from cluster.worker import make_worker
+from cluster.ray_process import Ended
 
-_GIB = 2**30
-
-
-class _Process:
-    """What runs in a Ray worker process: one worker, made once."""
-
-    def __init__(self, spec: WorkerSpec, resources: Resources, paths: Sequence[str]) -> None:
-        sys.path.extend(path for path in paths if path not in sys.path)
-        self._worker = make_worker(spec, resources)
-
-    def run(self, payload: Any) -> Any:
-        """Run one job."""
-        return self._worker.run(payload)
+_NODE_DIED = "its node has died"
+"""What Ray's message says; the error has no attribute for it."""
 
 
 class RayBackend:
@@ -45,115 +36,120 @@ class RayBackend:
     Args:
         worker: How each process makes its worker.
         address: `local` starts Ray in this process's name and stops it again; anything else is
-            passed to `ray.init`. A session that the caller already holds is joined and left alone.
+            passed to `ray.init`, as `auto` for the cluster of this machine or of this Ray job. A
+            session that the caller already holds is joined and left alone.
+        capacity: What the cluster has at most, where an autoscaler brings its nodes; by default
+            what is there now.
+        idle_s: Seconds after which a process without work is ended, so that an autoscaler can give
+            its node back; None keeps all of them warm.
     """
 
-    def __init__(self, worker: WorkerSpec, address: str = "local") -> None:
-        self._spec = worker
+    def __init__(
+        self,
+        worker: WorkerSpec,
+        address: str = "local",
+        *,
+        capacity: Resources | None = None,
+        idle_s: float | None = None,
+    ) -> None:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             _start_ray(address)
-        total = ray.cluster_resources()
-        self.capacity = Resources(
-            num_cpus=total.get("CPU", 0),
-            num_gpus=total.get("GPU", 0),
-            memory_gib=total.get("memory", 0) / _GIB,
-        )
-        self._queue: deque[Job] = deque()
-        self._idle: dict[Resources, list[Any]] = defaultdict(list)
-        self._running: dict[Any, tuple[Job, Any]] = {}
+        self.capacity = capacity or _present_resources()
+        self._idle_s = idle_s
+        self._pool = ActorPool(worker, self.capacity)
+        self._waiting: dict[Resources, deque[Job]] = defaultdict(deque)
+        self._running: dict[Any, tuple[Job, Actor]] = {}
 
     def submit(self, job: Job) -> None:
-        """Start a job on a warm actor, or queue it."""
-        self._queue.append(job)
-        self._dispatch()
+        """Start a job on a warm actor, or queue it for the first of its shape that is ready."""
+        self._waiting[job.resources].append(job)
+        self._dispatch(job.resources)
 
     def wait(self, timeout_s: float) -> Sequence[JobEnded]:
         """Return the jobs that ended; wait up to `timeout_s` for the first."""
-        self._dispatch()
-        self._make_room_on_devices()
-        if not self._running:
-            return []
-        running = list(self._running)
-        ready, rest = ray.wait(running, num_returns=1, timeout=timeout_s)
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        ended = [self._collect(reference) for reference in ready]
-        self._dispatch()
-        return ended
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._pool.trim(self._waiting, self._idle_s)
+            self._dispatch_all()
+            references = [*self._running, *self._pool.placing]
+            if not references:
+                return []
+            left_s = max(0.0, deadline - time.monotonic())
+            ready, rest = ray.wait(references, num_returns=1, timeout=left_s)
+            if ready and rest:
+                ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+            ended = [end for end in map(self._collect, ready) if end is not None]
+            self._dispatch_all()
+            if ended or not left_s:
+                return ended
 
     def cancel_all(self) -> None:
-        """Kill the actors that run something; idle ones stay warm."""
-        self._queue.clear()
+        """Kill the actors that run something or are being placed; idle ones stay warm."""
+        self._waiting.clear()
         for _, actor in self._running.values():
-            ray.kill(actor)
+            self._pool.end(actor)
         self._running.clear()
+        self._pool.end_placing()
 
     def close(self) -> None:
         """Kill all actors, and Ray itself where this backend started it."""
         if not ray.is_initialized():
             return
         self.cancel_all()
-        for actor in [actor for pool in self._idle.values() for actor in pool]:
-            ray.kill(actor)
-        self._idle.clear()
+        self._pool.end_idle()
         if self._owns_ray:
             ray.shutdown()
 
-    def _dispatch(self) -> None:
-        waiting: deque[Job] = deque()
-        while self._queue:
-            job = self._queue.popleft()
-            actor = self._take_actor(job.resources)
-            if actor is None:
-                waiting.append(job)
-            else:
-                self._running[actor.run.remote(job.payload)] = (job, actor)
-        self._queue = waiting
+    def _dispatch_all(self) -> None:
+        for shape, waiting in self._waiting.items():
+            if waiting:
+                self._dispatch(shape)
 
-    def _take_actor(self, resources: Resources) -> Any:
-        """Return a warm actor, a new one, or None where the resources are taken."""
-        if self._idle[resources]:
-            return self._idle[resources].pop()
-        busy = [job.resources for job, _ in self._running.values()]
-        if not resources.fits(_subtract(self.capacity, busy)):
-            return None
-        idle = [shape for shape, pool in self._idle.items() for _ in pool]
-        while idle and not resources.fits(_subtract(self.capacity, busy + idle)):
-            ray.kill(self._idle[idle.pop()].pop())  # an idle actor of another shape is in the way
-        options: dict[str, Any] = {
-            "num_cpus": resources.num_cpus,
-            "num_gpus": resources.num_gpus,
-            "max_restarts": 0,
-        }
-        if resources.memory_gib:
-            options["memory"] = int(resources.memory_gib * _GIB)
-        paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is this folder
-        return ray.remote(**options)(_Process).remote(self._spec, resources, paths)
+    def _dispatch(self, shape: Resources) -> None:
+        waiting = self._waiting[shape]
+        while waiting and (actor := self._pool.take(shape)) is not None:
+            job = waiting.popleft()
+            self._running[actor.handle.run.remote(job.payload)] = (job, actor)
+        self._pool.ask_for(shape, len(waiting))
 
-    def _make_room_on_devices(self) -> None:
-        """End the idle actors that hold part of an accelerator while others need another part.
-
-        What is free of two devices together may be free of neither: the actor that Ray has not
-        placed yet would wait for idle ones for ever.
-        """
-        needed = {job.resources.num_gpus for job, _ in self._running.values()} - {0}
-        for shape, pool in self._idle.items():
-            while shape.num_gpus and needed - {shape.num_gpus} and pool:
-                ray.kill(pool.pop())
-
-    def _collect(self, reference: Any) -> JobEnded:
+    def _collect(self, reference: Any) -> JobEnded | None:
+        """Take in what is ready: the end of a job, or an actor that was placed."""
+        if reference not in self._running:
+            return self._placed(reference)
         job, actor = self._running.pop(reference)
         try:
-            result = ray.get(reference)
-        except RayError as error:
-            if not isinstance(error, RayTaskError):
-                ray.kill(actor)
-            else:
-                self._idle[job.resources].append(actor)
+            ended = ray.get(reference)
+        except ActorUnavailableError:
+            # Process, node or network? The next answer is its return, or why there will be none.
+            self._running[actor.handle.__ray_ready__.remote()] = (job, actor)
+            return None
+        except RayTaskError as error:
+            self._pool.give_back(actor)
             return JobEnded(job_id=job.id, failure=_failure(error))
-        self._idle[job.resources].append(actor)
-        return JobEnded(job_id=job.id, result=result)
+        except RayError as error:
+            self._pool.end(actor)
+            return JobEnded(job_id=job.id, failure=_failure(error))
+        if not isinstance(ended, Ended):
+            self._pool.end(actor)
+            lost = Failure(Cause.WORKER_DIED, "the connection to the worker was lost for a while")
+            return JobEnded(job_id=job.id, failure=lost)
+        if ended.is_leaving:
+            self._pool.end(actor)
+        else:
+            self._pool.give_back(actor)
+        return JobEnded(job_id=job.id, result=ended.result, failure=ended.failure)
+
+    def _placed(self, reference: Any) -> JobEnded | None:
+        """Note that an actor is ready; one that cannot be made is the failure of a waiting job."""
+        shape = self._pool.placing[reference].shape
+        error = self._pool.placed(reference)
+        if error is None or not self._waiting[shape]:
+            return None
+        failure = _failure(error)
+        if failure.cause is Cause.PREEMPTED:
+            return None  # no job was on it, and another actor takes its place
+        return JobEnded(job_id=self._waiting[shape].popleft().id, failure=failure)
 
 
 def _start_ray(address: str) -> None:
@@ -161,7 +157,7 @@ def _start_ray(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)  # it greets on every start
     options: dict[str, Any] = {"address": address}
-    if address == "local":
+    if address == "local":  # all of this is refused by a cluster that is there already
         machine = local_resources()
         options |= {
             "num_cpus": int(machine.num_cpus),
@@ -175,12 +171,12 @@ def _start_ray(address: str) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own there, which calls sys.exit
 
 
-def _subtract(capacity: Resources, taken: Sequence[Resources]) -> Resources:
-    # Rounded, so that five times 0.4 is 2.
+def _present_resources() -> Resources:
+    total = ray.cluster_resources()
     return Resources(
-        num_cpus=round(capacity.num_cpus - sum(part.num_cpus for part in taken), 6),
-        num_gpus=round(capacity.num_gpus - sum(part.num_gpus for part in taken), 6),
-        memory_gib=round(capacity.memory_gib - sum(part.memory_gib for part in taken), 6),
+        num_cpus=total.get("CPU", 0),
+        num_gpus=total.get("GPU", 0),
+        memory_gib=total.get("memory", 0) / GIB,
     )
 
 
@@ -190,6 +186,8 @@ def _failure(error: RayError) -> Failure:
     if isinstance(error, NodeDiedError) or (isinstance(error, RayActorError) and error.preempted):
         return Failure(Cause.PREEMPTED, "the node of the worker is gone", str(error))
     text = str(error).strip()
+    if isinstance(error, RayActorError) and _NODE_DIED in text:
+        return Failure(Cause.PREEMPTED, "the node of the worker is gone", text)
     if isinstance(error, RayActorError) and error.actor_init_failed:
         return Failure(Cause.BUG, f"cannot make a worker: {text.splitlines()[-1]}", text)
     if isinstance(error, RayActorError):

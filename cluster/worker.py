@@ -1,14 +1,46 @@
-"""How a worker is made by name, in any process; not what it does."""
+"""How a worker is made by name, in any process, and what it is told; not what it does."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, cast, runtime_checkable
 
 from cluster.job import Resources, WorkerSpec
 
 
-def make_worker(spec: WorkerSpec, resources: Resources) -> Any:
+class Preempted(BaseException):
+    """The process has to end before its job has; no `except Exception` takes it for a failure."""
+
+
+@dataclass
+class Notice:
+    """Whether a process was told to end soon."""
+
+    is_given: bool = False
+
+
+class Worker(Protocol):
+    """What a factory returns."""
+
+    def run(self, payload: Any) -> Any:
+        """Return the result of one job."""
+
+
+@runtime_checkable
+class Preemptible(Protocol):
+    """A worker that can end a job early without losing what is done."""
+
+    def preempt(self) -> None:
+        """Take note that the process ends soon; called by a signal's handler, amid :meth:`run`.
+
+        The run saves what it can as soon as it can, and then returns, or raises
+        :class:`Preempted`.
+        """
+
+
+def make_worker(spec: WorkerSpec, resources: Resources) -> Worker:
     """Import the factory and call it with the resources and the settings."""
     module, _, attribute = spec.factory.partition(":")
-    return getattr(importlib.import_module(module), attribute)(resources=resources, **spec.settings)
+    factory = getattr(importlib.import_module(module), attribute)
+    return cast(Worker, factory(resources=resources, **spec.settings))

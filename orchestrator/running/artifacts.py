@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.store import Store
+from cluster.worker import Notice
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
@@ -20,11 +21,15 @@ class Artifacts:
     Args:
         location: The location of the store.
         fresh_since: Unix time in seconds; artifacts begun before it count as not there.
+        notice: Tells when this process has to end soon.
     """
 
-    def __init__(self, location: str, fresh_since: float = 0.0) -> None:
+    def __init__(
+        self, location: str, fresh_since: float = 0.0, notice: Notice | None = None
+    ) -> None:
         self._store = Store(location)
         self._fresh_since = fresh_since
+        self._notice = notice or Notice()
 
     def find(self, digests: Iterable[str]) -> dict[str, Record]:
         """Return the records of those that are there.
@@ -42,7 +47,7 @@ class Artifacts:
 
     def checkpoint(self, digest: str) -> StoreCheckpoint:
         """Return the checkpoint of a stage."""
-        return StoreCheckpoint(self._store, digest, 0, self._fresh_since)
+        return StoreCheckpoint(self._store, digest, 0, self._fresh_since, self._notice)
 
     def write(self, record: Record, result: StageResult) -> Record:
         """Write a result and forget how far its stage had come; return the record as written.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.artifact import Record
 from cluster.store import Store
+from cluster.worker import Notice, Preempted
 from pipelines.contract import digest_of
 
 if TYPE_CHECKING:
@@ -25,21 +26,34 @@ class StoreCheckpoint:
         digest: The stage's digest.
         member: The position of the member in the call.
         since: Unix time in seconds; states saved before it count as not there.
+        notice: Tells when this process has to end soon.
     """
 
-    def __init__(self, store: Store, digest: str, member: int, since: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        digest: str,
+        member: int,
+        since: float = 0.0,
+        notice: Notice | None = None,
+    ) -> None:
         self._store = store
         self._slots = [digest_of([digest, "checkpoint", member, slot]) for slot in (0, 1)]
         self._since = since
+        self._notice = notice or Notice()
         self._next = 0
         self._saved_at = time.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether :data:`SAVE_EVERY_S` have passed."""
-        return time.monotonic() - self._saved_at >= SAVE_EVERY_S
+        """Return whether :data:`SAVE_EVERY_S` have passed, or the process has to end soon."""
+        return self._notice.is_given or time.monotonic() - self._saved_at >= SAVE_EVERY_S
 
     def save(self, arrays: Mapping[str, np.ndarray], value: Mapping[str, Any]) -> None:
-        """Keep a state in place of the last but one."""
+        """Keep a state in place of the last but one.
+
+        Raises:
+            Preempted: It is kept, and the process has to end.
+        """
         slot = self._slots[self._next]
         self._store.remove(slot)
         record = Record(
@@ -48,6 +62,8 @@ class StoreCheckpoint:
         self._store.write(record, arrays=arrays)
         self._next = 1 - self._next
         self._saved_at = time.monotonic()
+        if self._notice.is_given:
+            raise Preempted("the machine is taken away; the next attempt goes on from a checkpoint")
 
     def load(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None:
         """Return the newest state, or None."""

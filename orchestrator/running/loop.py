@@ -71,6 +71,8 @@ class Driver:
         self._shared: dict[str, StageOutcome] = {}
         self._own: dict[str, StageOutcome] = {}
         self._attempts: dict[str, int] = defaultdict(int)
+        self._failed: dict[tuple[str, Cause], int] = defaultdict(int)
+        """How often each stage failed by each cause: being preempted uses up no other retry."""
         self._trial_of = {trial.result_digest: trial for trial in plan.trials}
         self._jobs: dict[str, PlannedJob] = {}
         self._failures: dict[str, Event] = {}
@@ -187,10 +189,11 @@ class Driver:
         again: set[str] = set()
         for digest, outcome in failed.items():
             cause = outcome.failure.cause if outcome.failure else Cause.BUG
+            self._failed[digest, cause] += 1
             waits = cause is Cause.UPSTREAM and again.intersection(
                 self._plan.stages[digest].inputs.values()
             )
-            if waits or self._attempts[digest] <= MAX_RETRIES.get(cause, 0):
+            if waits or self._failed[digest, cause] <= MAX_RETRIES.get(cause, 0):
                 again.add(digest)
         return again
 

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.artifact import Record, StoreError
 from cluster.job import Cause, Failure, State
 from cluster.usage import Usage
+from cluster.worker import Preempted
 from orchestrator.running.journal import Event
 from orchestrator.running.redaction import redact
 from pipelines.contract import DivergedError, InputError
@@ -92,6 +93,8 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _cause(error: BaseException) -> Cause:
+    if isinstance(error, Preempted):
+        return Cause.PREEMPTED
     if isinstance(error, DivergedError):
         return Cause.DIVERGED
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

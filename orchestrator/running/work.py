@@ -19,6 +19,7 @@ from pathlib import Path
 from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.job import Cause, Failure, Resources
 from cluster.usage import Meter, Usage
+from cluster.worker import Notice, Preempted
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.artifacts import Artifacts, record_of
 from orchestrator.running.outcome import StageOutcome, failed, failure_of, finished
@@ -52,11 +53,16 @@ class Worker:
         fresh_since: float = 0.0,
         power: Mapping[str, float] | None = None,
     ) -> None:
-        self._artifacts = Artifacts(store, fresh_since)
+        self._notice = Notice()
+        self._artifacts = Artifacts(store, fresh_since, self._notice)
         known = Power(**power) if power else None
         self._accounted = partial(accounted, num_gpus=resources.num_gpus, power=known)
         self._context = WorkerContext(resources)
         self._num_cpus = self._context.num_cpus
+
+    def preempt(self) -> None:
+        """Take note that this process has to end: save at the next chance, begin no other stage."""
+        self._notice.is_given = True
 
     def run(self, payload: Sequence[PlannedStage]) -> list[StageOutcome]:
         """Run the stages in order; one that fails takes down only those that need it."""
@@ -105,7 +111,7 @@ class Worker:
         """
         ended: dict[str, StageOutcome] = {}
         waiting = [list(stages)]
-        while waiting:
+        while waiting and not self._notice.is_given:
             part = waiting.pop(0)
             fits = limits.get(stages[0].cohort, len(part))
             part, rest = part[:fits], part[fits:]
@@ -142,7 +148,7 @@ class Worker:
                         ended[outcome.digest] = replace(outcome, cohort_size=len(stages))
                     began_at = time.time()
                     meter.resume()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the members are tried alone
+        except (Exception, SystemExit, Preempted) as error:  # noqa: BLE001 - members go on alone
             failure = failure_of(error)
         for stage in stages:
             is_lost = failure is not None and stage.digest not in ended
@@ -197,6 +203,8 @@ class Worker:
         known = records.get(stage.digest)
         if known is not None and stage.keep <= extras_of(known.value):
             return finished(known, reused=True)
+        if self._notice.is_given:
+            return failed(stage.digest, Failure(Cause.PREEMPTED, "the machine is taken away"))
         missing = [digest for digest in stage.inputs.values() if digest not in records]
         if missing:
             return failed(
@@ -224,10 +232,10 @@ class Worker:
         try:
             with _captured(log), self._scratch():
                 return self._compute(stage, records, started_at)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is data
+        except (Exception, SystemExit, Preempted) as error:  # noqa: BLE001 - a failure is data
             failure = failure_of(error)
             # Where the cause is known, the lines of our own code would only hide it.
-            is_known = isinstance(error, PipelineError)
+            is_known = isinstance(error, PipelineError | Preempted)
             log.write(failure.message.splitlines()[0] if is_known else failure.traceback)
             return failure
 

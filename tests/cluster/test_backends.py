@@ -11,13 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.actor_pool import subtract
 from cluster.backend import BACKENDS, open_backend
 from cluster.job import Cause, Job, Resources, WorkerSpec
-from cluster.ray_backend import _subtract
 
 FACTORY = "tests.cluster.workers:ScriptedWorker"
 HALF = Resources(num_cpus=1)
 WHOLE = Resources(num_cpus=2)
+DECLARED = Resources(num_cpus=6, memory_gib=100)
 TIMEOUT_S = 60
 
 
@@ -39,8 +40,9 @@ def opened(backend):
 def ray_opened(ray_backend):
     backends = []
 
-    def open_one(factory=FACTORY, **settings):
-        backends.append(open_backend("ray", WorkerSpec(factory=factory, settings=settings)))
+    def open_one(factory=FACTORY, *, capacity=None, idle_s=None, **settings):
+        spec = WorkerSpec(factory=factory, settings=settings)
+        backends.append(open_backend("ray", spec, capacity=capacity, idle_s=idle_s))
         return backends[-1]
 
     yield open_one
@@ -235,7 +237,7 @@ def test_cancelling_ends_the_processes_that_compute(ray_opened, tmp_path):
     path = tmp_path / "pids"
     for number in range(2):
         backend.submit(job(number, "sleep_after_a_mark", str(path)))
-    assert wait_for(lambda: len(lines(path)) == 2)
+    assert wait_for(lambda: not backend.wait(0.1) and len(lines(path)) == 2)
     pids = [int(pid) for pid in lines(path)]
     backend.cancel_all()
     assert wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
@@ -258,8 +260,8 @@ def test_closing_leaves_a_session_of_the_caller_alone(ray_opened):
 
 def test_fractions_add_up():
     fifth = Resources(num_cpus=0.4)
-    assert fifth.fits(_subtract(Resources(num_cpus=2), [fifth] * 4))
-    assert not fifth.fits(_subtract(Resources(num_cpus=2), [fifth] * 5))
+    assert fifth.fits(subtract(Resources(num_cpus=2), fifth, 4))
+    assert not fifth.fits(subtract(Resources(num_cpus=2), fifth, 5))
 
 
 def test_capacity_is_more_than_nothing(opened):
@@ -267,3 +269,47 @@ def test_capacity_is_more_than_nothing(opened):
     assert capacity.num_cpus >= 1
     assert HALF.fits(capacity)
     assert not Resources(num_cpus=10_000).fits(capacity)
+
+
+def test_a_worker_that_is_told_once_ends_its_job_and_takes_no_other(ray_opened, tmp_path):
+    backend = ray_opened()
+    path = tmp_path / "pids"
+    backend.submit(job("told", "end_soon_after_a_mark", str(path)))
+    assert wait_for(lambda: not backend.wait(0.05) and lines(path))
+    pid = int(lines(path)[0])
+    os.kill(pid, signal.SIGTERM)
+    backend.submit(job("next", "who"))
+    ended = ends(backend, 2)
+    assert ended["told"].result == "saved"
+    assert ended["next"].result["pid"] != pid
+
+
+def test_a_job_that_does_not_end_when_told_is_broken_off_as_preempted(ray_opened, tmp_path):
+    backend = ray_opened()
+    path = tmp_path / "pids"
+    backend.submit(job("stubborn", "sleep_after_a_mark", str(path)))
+    assert wait_for(lambda: not backend.wait(0.05) and lines(path))
+    pid = int(lines(path)[0])
+    os.kill(pid, signal.SIGTERM)
+    assert list(backend.wait(0.3)) == []
+    os.kill(pid, signal.SIGTERM)
+    assert ends(backend, 1)["stubborn"].failure.cause is Cause.PREEMPTED
+    assert run_one(backend, "who").result["pid"] != pid
+
+
+def test_jobs_wait_for_no_actor_that_is_never_placed(ray_opened):
+    """Of a declared capacity of six only two can be placed: their jobs go to those that are."""
+    backend = ray_opened(capacity=DECLARED)
+    assert backend.capacity == DECLARED
+    for number in range(12):
+        backend.submit(job(number, "sleep", 0.1))
+    assert {end.result for end in ends(backend, 12).values()} == {"slept"}
+    assert run_one(backend, "who", resources=WHOLE).result["cpus"] == 2
+
+
+def test_idle_workers_are_ended_so_that_their_node_can_be_given_back(ray_opened):
+    backend = ray_opened(idle_s=0.5)
+    pid = run_one(backend, "who").result["pid"]
+    assert run_one(backend, "who").result["pid"] == pid
+    assert wait_for(lambda: not backend.wait(0.05) and not psutil.pid_exists(pid))
+    assert run_one(backend, "who").result["pid"] != pid

@@ -14,6 +14,7 @@ class ScriptedWorker:
         self.resources = resources
         self.greeting = greeting
         self.num_jobs = 0
+        self.is_told = False
         if made:
             append(made, f"{resources.num_cpus:g} {os.getpid()}")
 
@@ -46,6 +47,15 @@ class ScriptedWorker:
     def sleep_after_a_mark(self, path):
         append(path, str(os.getpid()))
         self.sleep(120)
+
+    def preempt(self):
+        self.is_told = True
+
+    def end_soon_after_a_mark(self, path):
+        append(path, str(os.getpid()))
+        while not self.is_told:
+            time.sleep(0.02)
+        return "saved"
 
     def fail(self, text):
         raise ValueError(text)

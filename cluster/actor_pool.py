@@ -1,0 +1,190 @@
+"""Warm Ray actors of every shape of resources: placed, idle or busy; not which job goes first.
+
+An actor that is being placed holds no job. Where an autoscaler has to bring a node first, or
+never does, what waits goes to whichever actor of its shape is ready first.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from cluster.job import Resources, WorkerSpec
+from cluster.ray_process import FanflareWorker
+
+GIB = 2**30
+
+PLACING_S = 3.0
+"""Seconds after which an actor that is not placed makes idle ones of other shapes go: what is free
+in all may be free on no single node or device."""
+
+
+@dataclass(eq=False)
+class Actor:
+    """One process on some node."""
+
+    handle: Any
+    shape: Resources
+    since: float
+    """When it was asked for, or when it became idle; seconds of the monotonic clock."""
+
+
+@dataclass
+class ShapePool:
+    """The actors of one shape that run nothing."""
+
+    placing: dict[Any, Actor] = field(default_factory=dict)
+    """By the reference that is ready when they are; oldest first."""
+    idle: deque[Actor] = field(default_factory=deque)
+    """Those idle for longest first."""
+
+
+class ActorPool:
+    """Starts, lends and ends actors, and counts what they hold.
+
+    Args:
+        worker: How each process makes its worker.
+        capacity: What all actors together may hold.
+    """
+
+    def __init__(self, worker: WorkerSpec, capacity: Resources) -> None:
+        self._spec = worker
+        self._class: Any = ray.remote(max_restarts=0)(FanflareWorker)
+        self._free = capacity
+        self._pools: dict[Resources, ShapePool] = defaultdict(ShapePool)
+        self._placing: dict[Any, Actor] = {}
+
+    @property
+    def placing(self) -> Mapping[Any, Actor]:
+        """The actors that are being placed, by the reference that tells when they are ready."""
+        return self._placing
+
+    def take(self, shape: Resources) -> Actor | None:
+        """Lend the actor that became idle last, so that the others' nodes can be given back."""
+        idle = self._pools[shape].idle
+        return idle.pop() if idle else None
+
+    def give_back(self, actor: Actor) -> None:
+        """Take an actor back: it is ready for the next job."""
+        actor.since = time.monotonic()
+        self._pools[actor.shape].idle.append(actor)
+
+    def end(self, actor: Actor) -> None:
+        """End an actor that is lent, or no longer alive."""
+        ray.kill(actor.handle)
+        self._hold(actor.shape, -1)
+
+    def ask_for(self, shape: Resources, number: int) -> None:
+        """Have at least so many actors of a shape placed, as far as there is room.
+
+        Idle actors of other shapes make room.
+        """
+        while len(self._pools[shape].placing) < number and self._make_room(shape):
+            self._start(shape)
+
+    def placed(self, reference: Any) -> RayError | None:
+        """Note that an actor is ready, or return why it will never be."""
+        actor = self._placing.pop(reference)
+        del self._pools[actor.shape].placing[reference]
+        try:
+            ray.get(reference)
+        except RayError as error:
+            self.end(actor)
+            return error
+        self.give_back(actor)
+        return None
+
+    def trim(self, waiting: Mapping[Resources, Any], idle_s: float | None) -> None:
+        """End actors for which there is no use, or that stand in the way of one being placed.
+
+        Args:
+            waiting: What waits for an actor of each shape; sized.
+            idle_s: Seconds after which an unused actor is ended; None keeps it warm.
+        """
+        now = time.monotonic()
+        oldest = now - (math.inf if idle_s is None else idle_s)
+        late = {
+            shape
+            for shape, pool in self._pools.items()
+            if waiting.get(shape) and _oldest(pool) < now - PLACING_S
+        }
+        for shape, pool in self._pools.items():
+            is_in_the_way = bool(late - {shape})
+            while pool.idle and (is_in_the_way or pool.idle[0].since < oldest):
+                self.end(pool.idle.popleft())
+            surplus = len(pool.placing) - len(waiting.get(shape, ()))
+            for reference in list(islice(reversed(pool.placing), max(0, surplus))):
+                if is_in_the_way or pool.placing[reference].since < oldest:
+                    self._cancel(reference)
+
+    def end_placing(self) -> None:
+        """End all actors that are being placed."""
+        for reference in list(self._placing):
+            self._cancel(reference)
+
+    def end_idle(self) -> None:
+        """End all actors that wait for a job."""
+        for pool in self._pools.values():
+            while pool.idle:
+                self.end(pool.idle.pop())
+
+    def _make_room(self, shape: Resources) -> bool:
+        """Return whether a shape fits, after ending idle actors of other shapes if need be."""
+        if shape.fits(self._free):
+            return True
+        others = self._idle_of_others(shape)
+        while not shape.fits(self._free):
+            pool = next(others, None)
+            if pool is None:
+                return False
+            self.end(pool.idle.popleft())
+        return True
+
+    def _idle_of_others(self, shape: Resources) -> Iterator[ShapePool]:
+        for other, pool in self._pools.items():
+            while other != shape and pool.idle:
+                yield pool
+
+    def _start(self, shape: Resources) -> None:
+        options: dict[str, Any] = {"num_cpus": shape.num_cpus, "num_gpus": shape.num_gpus}
+        if shape.memory_gib:
+            options["memory"] = int(shape.memory_gib * GIB)
+        paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is this folder
+        handle = self._class.options(**options).remote(self._spec, shape, paths)
+        actor = Actor(handle, shape, time.monotonic())
+        reference = handle.__ray_ready__.remote()
+        self._placing[reference] = self._pools[shape].placing[reference] = actor
+        self._hold(shape, 1)
+
+    def _cancel(self, reference: Any) -> None:
+        actor = self._placing.pop(reference)
+        del self._pools[actor.shape].placing[reference]
+        self.end(actor)
+
+    def _hold(self, shape: Resources, times: int) -> None:
+        self._free = subtract(self._free, shape, times)
+
+
+def subtract(free: Resources, shape: Resources, times: int) -> Resources:
+    """Return what is left when a shape is taken so many times."""
+    # Rounded, so that five times 0.4 is 2.
+    return Resources(
+        num_cpus=round(free.num_cpus - times * shape.num_cpus, 6),
+        num_gpus=round(free.num_gpus - times * shape.num_gpus, 6),
+        memory_gib=round(free.memory_gib - times * shape.memory_gib, 6),
+    )
+
+
+def _oldest(pool: ShapePool) -> float:
+    """Return since when the oldest actor is being placed."""
+    return next((actor.since for actor in pool.placing.values()), math.inf)
