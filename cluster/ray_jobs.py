@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster.bundle import Bundle
 from cluster.job import State
-from cluster.kubernetes.naming import (
+from cluster.naming import (
     BUNDLE,
     OWNER,
     STORE,

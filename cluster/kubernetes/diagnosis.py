@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from cluster.job import State
 from cluster.kubernetes.findings import HEAD, WORKER, Finding, at, by_time
-from cluster.kubernetes.naming import QUEUE
 from cluster.kubernetes.symptoms import findings, role_of
+from cluster.naming import QUEUE
 
 Object = Mapping[str, Any]
 

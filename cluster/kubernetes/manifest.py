@@ -7,7 +7,7 @@ import json
 from importlib.metadata import version
 from typing import Any
 
-from cluster.kubernetes import naming
+from cluster import naming
 from cluster.kubernetes.parts import BUNDLE, BUNDLE_KEY, Sending
 from cluster.kubernetes.pods import (
     autoscaler_options,

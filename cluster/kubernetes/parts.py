@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cluster.kubernetes import naming
+from cluster import naming
 from cluster.profile import Bucket, Head, Profile, SecretKey, Toleration, Volume, WorkerGroup
 from cluster.target import Submission
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cluster.kubernetes import naming
+from cluster import naming
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.diagnosis import is_ended
 from cluster.kubernetes.findings import at

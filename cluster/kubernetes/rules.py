@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cluster import naming
 from cluster.job import Resources
-from cluster.kubernetes import naming
 from cluster.kubernetes.group_rules import group_problems, is_v2
 from cluster.kubernetes.manifest import ELASTIC
 from cluster.kubernetes.parts import RESERVED

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from cluster import naming
 from cluster.artifact import StoreError
-from cluster.kubernetes import naming
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.diagnosis import attempts, diagnose, is_ended, unix_time
 from cluster.kubernetes.findings import at

@@ -9,7 +9,7 @@ import requests
 
 from cluster.bundle import Bundle
 from cluster.job import Resources, State
-from cluster.kubernetes.naming import job_name, labels
+from cluster.naming import job_name, labels
 from cluster.profile import Profile
 from cluster.ray_api import RefusedError
 from cluster.target import Submission, TargetError, open_target

@@ -18,8 +18,8 @@ import time
 
 import pytest
 
+from cluster import naming
 from cluster.job import State
-from cluster.kubernetes import naming
 from cluster.kubernetes.api import Api
 from cluster.store import Store
 from cluster.target import TargetError, open_target
