@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from cluster.job import Resources
 from orchestrator.planning.packing import PlannedJob
@@ -12,9 +13,24 @@ from orchestrator.planning.packing import PlannedJob
 _Entry = tuple[float, int, PlannedJob]
 """What sorts it, when it came, and a job."""
 
-WORK_IN_HAND = 3.0
+WORK_IN_HAND = 4.5
 """Times the longest chain for which the work that is left has to keep all slots busy, so that the
 order in which jobs start hardly moves the end."""
+
+KEPT_BACK = 3
+"""Of so many jobs for which nothing waits, one is kept for the end. Estimates are wrong: short jobs
+fill what long ones leave, and the nearest to the end of their chain are the short ones."""
+
+_KINDS = ("num_cpus", "num_gpus", "memory_gib")
+
+
+class _Heads(NamedTuple):
+    """The first jobs of one shape of resources, by either order."""
+
+    longest: _Entry
+    nearest: _Entry
+    end_s: float
+    """How long what is left takes on the busiest kind of resource that the shape needs."""
 
 
 class Schedule:
@@ -24,7 +40,9 @@ class Schedule:
     (:data:`WORK_IN_HAND`), those go first that are nearest to the end of their chain: results
     come early, and are written while others are computed. Then the one at the head of the longest
     chain of work goes first, so that all slots end together. Source of the latter: T. C. Hu,
-    Parallel sequencing and assembly line problems, 1961 (highest level first).
+    Parallel sequencing and assembly line problems, 1961 (highest level first). Where jobs differ
+    in what they need, those go first that need the resource with the most work left for it, so
+    that no accelerator is without work at the end.
 
     Args:
         jobs: What has to run.
@@ -45,11 +63,14 @@ class Schedule:
         self._capacity = self._free = capacity
         self._max_slots = max_concurrent if max_concurrent is not None else len(jobs) + 1_000_000
         self._free_slots = self._max_slots
-        self._left_s = 0.0
+        self._slots_left_s = 0.0
+        self._left_s = dict.fromkeys(_KINDS, 0.0)
+        """Seconds for which what has not begun keeps all of a kind of resource busy."""
         self._level_s = _levels(jobs)
         self._missing: dict[str, int] = {}
         self._waiting: dict[str, list[PlannedJob]] = defaultdict(list)
-        self._ready: set[str] = set()
+        self._ready: dict[str, PlannedJob] = {}
+        """By id; an entry of a heap that is not of it is of an attempt that has begun."""
         self._longest: dict[Resources, list[_Entry]] = defaultdict(list)
         self._nearest: dict[Resources, list[_Entry]] = defaultdict(list)
         self._num_added = 0
@@ -65,7 +86,7 @@ class Schedule:
 
     def add(self, job: PlannedJob) -> None:
         """Take in a job, a new one or another attempt."""
-        self._left_s += job.cost_s
+        self._count(job, 1)
         missing = job.needs - self._finished
         self._missing[job.id] = len(missing)
         for digest in missing:
@@ -77,14 +98,12 @@ class Schedule:
         """Return the job to start now and count its resources as taken, or None."""
         if self._free_slots <= 0:
             return None
-        longest = self._first(self._longest)
-        if longest is None:
+        heads = list(self._heads())
+        if not heads:
             return None
-        nearest = self._first(self._nearest)
-        assert nearest is not None
-        job = (nearest if self._has_much_left(longest) else longest)[2]
-        self._ready.remove(job.id)
-        self._left_s -= job.cost_s
+        job = _choose(heads)
+        del self._ready[job.id]
+        self._count(job, -1)
         self._running[job.id] = job
         self._take(job.resources, 1)
         return job
@@ -107,6 +126,7 @@ class Schedule:
         if job_id in self._lent:
             self._take(self._lent.pop(job_id), -1, num_slots=0)
         for digest in finished:
+            self._level_s.pop(job_id, None)  # what is left of it, if anything, is another job
             self._finished.add(digest)
             for job in self._waiting.pop(digest, ()):
                 if job.id not in self._missing:
@@ -122,32 +142,43 @@ class Schedule:
             for job in self._waiting.pop(failed, ())
             if self._missing.pop(job.id, None) is not None  # else it was dropped for another one
         ]
-        self._left_s -= sum(job.cost_s for job in dropped)
+        for job in dropped:
+            self._count(job, -1)
         return dropped
 
     def _push(self, job: PlannedJob) -> None:
         del self._missing[job.id]
         self._num_added += 1
         level_s = self._level_s.get(job.id, job.cost_s)
-        self._ready.add(job.id)
+        self._ready[job.id] = job
         heapq.heappush(self._longest[job.resources], (-level_s, self._num_added, job))
-        heapq.heappush(self._nearest[job.resources], (level_s, self._num_added, job))
+        is_kept_back = level_s == job.cost_s and self._num_added % KEPT_BACK == 0
+        if not is_kept_back:
+            heapq.heappush(self._nearest[job.resources], (level_s, self._num_added, job))
 
-    def _first(self, heaps: Mapping[Resources, list[_Entry]]) -> _Entry | None:
-        """Return the first ready job whose resources are free."""
-        heads = []
-        for shape, heap in heaps.items():
-            while heap and heap[0][2].id not in self._ready:
-                heapq.heappop(heap)
-            if heap and shape.fits(self._free):
-                heads.append(heap[0])
-        return min(heads, default=None)
+    def _heads(self) -> Iterator[_Heads]:
+        """Yield the first ready jobs of every shape whose resources are free."""
+        for shape, longest in self._longest.items():
+            nearest = self._nearest[shape]
+            for heap in (longest, nearest):
+                while heap and self._ready.get(heap[0][2].id) is not heap[0][2]:
+                    heapq.heappop(heap)
+            if longest and shape.fits(self._free):
+                level_s, number, job = longest[0]
+                first = nearest[0] if nearest else (-level_s, number, job)
+                yield _Heads(longest[0], first, self._end_s(shape))
 
-    def _has_much_left(self, longest: _Entry) -> bool:
-        """Return whether the end is far, seen from the head of the longest chain."""
-        level_s, _, job = longest
-        num_slots = min(job.resources.times_in(self._capacity), self._max_slots)
-        return self._left_s > WORK_IN_HAND * num_slots * -level_s
+    def _end_s(self, shape: Resources) -> float:
+        ends = [left_s for kind, left_s in self._left_s.items() if getattr(shape, kind)]
+        return max([*ends, self._slots_left_s])
+
+    def _count(self, job: PlannedJob, sign: int) -> None:
+        """Count a job as left, or no longer."""
+        self._slots_left_s += sign * job.cost_s / self._max_slots
+        for kind in _KINDS:
+            there = getattr(self._capacity, kind)
+            if there:
+                self._left_s[kind] += sign * job.cost_s * getattr(job.resources, kind) / there
 
     def _take(self, need: Resources, sign: int, num_slots: int = 1) -> None:
         self._free_slots -= sign * num_slots
@@ -156,6 +187,15 @@ class Schedule:
             num_gpus=round(self._free.num_gpus - sign * need.num_gpus, 6),
             memory_gib=round(self._free.memory_gib - sign * need.memory_gib, 6),
         )
+
+
+def _choose(heads: Sequence[_Heads]) -> PlannedJob:
+    """Return the head of the longest chain if the end is near, else what is nearest to its own."""
+    longest = min(head.longest for head in heads)
+    end_s = max(head.end_s for head in heads)
+    if end_s <= WORK_IN_HAND * -longest[0]:
+        return longest[2]
+    return min(head.nearest for head in heads if head.end_s == end_s)[2]
 
 
 def _levels(jobs: Sequence[PlannedJob]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,6 +190,25 @@ def test_a_job_that_is_added_again_runs_again(jobs, chance):
         else:
             schedule.end(ended.id, ended.stages)
     assert all(1 <= count <= 3 for count in num_starts.values())
+
+
+def test_another_attempt_takes_what_it_needs_now_and_not_what_it_needed_before():
+    half, whole = Resources(num_gpus=0.5), Resources(num_gpus=1)
+    first = job("first", shape=half)
+    others = [job(f"other {n}", shape=half, cost_s=2.0) for n in range(20)]
+    schedule = Schedule([first, *others], finished=(), capacity=CAPACITY)
+    running = started(schedule)
+    running.remove(first)
+    schedule.end("first", ())
+    schedule.add(replace(first, resources=whole))
+    order = []
+    while new := started(schedule) or running:
+        if new is not running:
+            running += new
+            order += new
+        ended = running.pop(0)
+        schedule.end(ended.id, ended.stages)
+    assert [one.resources for one in order if one.id == "first"] == [whole]
 
 
 def test_what_is_finished_before_needs_no_wait():
