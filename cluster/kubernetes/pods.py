@@ -39,7 +39,8 @@ _LAST_WORDS = "FallbackToLogsOnError"
 _MARGIN_S = 10
 """What is left of a pod's grace period when its jobs have ended."""
 _FETCHING = {"cpu": "500m", "memory": "512Mi"}
-_AUTOSCALER = {"cpu": "500m", "memory": "1Gi"}
+_PODS_PER_CORE = 200
+"""Of the autoscaler, which goes through all pods every few seconds."""
 _SUBMITTER = {"cpu": "500m", "memory": "1Gi"}
 
 
@@ -138,10 +139,17 @@ def autoscaler_options(profile: Profile) -> dict[str, Any]:
         "version": "v2",
         "idleTimeoutSeconds": profile.idle_timeout_s,
         "upscalingMode": "Default",
-        "resources": exactly(_AUTOSCALER),
+        "resources": exactly(amounts(*_autoscaler_size(profile))),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "api-token", "mountPath": _API_TOKEN, "readOnly": True}],
     }
+
+
+def _autoscaler_size(profile: Profile) -> tuple[float, float]:
+    """Return cores and GiB that the autoscaler needs for the most pods that there may be."""
+    num_pods = sum(group.max_replicas for group in profile.workers.values())
+    num_cpus = min(4.0, max(0.5, num_pods / _PODS_PER_CORE))
+    return num_cpus, 2 * num_cpus
 
 
 def is_autoscaled(profile: Profile) -> bool:

@@ -8,8 +8,10 @@ and no later run writes behind it.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +37,12 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+FLUSH_OBJECTS_EVERY_S = 1.0
+"""What a crash may cost the history; results are in the store by themselves."""
+NUM_READERS = 16
+"""Objects of a store that are read at once."""
+
+
 class Journal:
     """Writes the events of one run of the driver; there is one writer of a sweep at a time."""
 
@@ -43,6 +51,7 @@ class Journal:
         self._folder = _folder(sweep)
         self._name = f"{started_at:017.6f}-{uuid.uuid4().hex[:8]}"
         self._num_flushes = 0
+        self._flushed_at = 0.0
         self._pending: list[str] = []
         self._file: IO[bytes] | None = None
         if store.is_local:
@@ -76,6 +85,19 @@ class Journal:
             name = f"{self._name}-{self._num_flushes:06d}.jsonl"
             self._store.write_bytes(f"{self._folder}/{name}", content)
         self._pending.clear()
+        self._flushed_at = time.monotonic()
+
+    def flush_if_due(self) -> None:
+        """Write the pending events where that costs little, or has not been done for a second.
+
+        An object for each turn of the driver's loop would cost an object store thousands of
+        requests, and whoever reads them later as many.
+
+        Raises:
+            OSError: The store cannot be written.
+        """
+        if self._file is not None or time.monotonic() - self._flushed_at >= FLUSH_OBJECTS_EVERY_S:
+            self.flush()
 
     def close(self) -> None:
         """Flush, and close the file."""
@@ -87,8 +109,14 @@ class Journal:
 
 def read_journal(store: Store, sweep: str) -> Iterator[Event]:
     """Yield the events of all runs of a sweep, oldest first."""
-    for path in store.list_files(_folder(sweep)):
-        yield from parse_events(store.read_bytes(path))
+    paths = store.list_files(_folder(sweep))
+    if store.is_local:
+        for path in paths:
+            yield from parse_events(store.read_bytes(path))
+        return
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        for content in readers.map(store.read_bytes, paths):
+            yield from parse_events(content)
 
 
 def parse_events(content: bytes) -> Iterator[Event]:

@@ -105,7 +105,7 @@ class Driver:
         while True:
             while (job := schedule.start_next()) is not None:
                 self._start(job, backend, schedule.lend_idle(job.id) if self._scales(job) else 0)
-            self._journal.flush()
+            self._journal.flush_if_due()
             self._observer.changed(self.progress)
             if not schedule.num_running:
                 return

@@ -230,3 +230,14 @@ def test_on_a_disk_that_fills_up_it_is_a_prefix(small_disk):
     read = list(read_journal(store, "toy"))
     assert 10 < len(read) < 200
     assert read == events[: len(read)]
+
+
+def test_an_object_store_gets_an_object_a_second_and_keeps_the_order(s3_location):
+    store = Store(s3_location)
+    journal = Journal(store, "a", 1.0)
+    for number in range(200):
+        journal.append(Event(time=float(number), kind="job_started", job=str(number)))
+        journal.flush_if_due()
+    journal.close()
+    assert len(store.list_files("sweeps/a/journal")) <= 3
+    assert [event.job for event in read_journal(store, "a")] == [str(n) for n in range(200)]
