@@ -236,7 +236,7 @@ def test_an_object_store_gets_an_object_a_second_and_keeps_the_order(s3_location
     store = Store(s3_location)
     journal = Journal(store, "a", 1.0)
     for number in range(200):
-        journal.append(Event(time=float(number), kind="job_started", job=str(number)))
+        journal.append(Event(time=1.0 + number, kind="job_started", job=str(number)))
         journal.flush_if_due()
     journal.close()
     assert len(store.list_files("sweeps/a/journal")) <= 3
