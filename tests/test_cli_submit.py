@@ -1,11 +1,12 @@
 """`submit`, `cancel`, `retry` on this machine: the sweep goes on when the terminal is gone."""
 
 import json
+import signal
 import time
 
 import pytest
 
-from tests.cli import fanflare, sweep_file, toy_file
+from tests.cli import fanflare, start, sweep_file, toy_file
 
 __all__ = ["fanflare", "toy_file"]  # fixtures
 
@@ -70,6 +71,19 @@ def test_cancelled_it_keeps_what_is_finished_and_retry_does_the_rest(fanflare, s
     assert fanflare("status", file, "--json").json["state"] == "KILLED"
     assert "Nothing of toy runs" in fanflare("cancel", file).out
     assert "Submitted toy" in fanflare("retry", file).out
+
+
+def test_whoever_stops_waiting_does_not_stop_the_sweep(fanflare, submitted, toy_file):
+    file = toy_file({"value": [1], "sleep_s": 20}, tracking="off")
+    waiting = start("submit", file, "--wait")
+    wait_for(lambda: (fanflare("status", file, "--json").json["submission"] or {}).get("id"))
+    time.sleep(1)
+    waiting.send_signal(signal.SIGINT)
+    _, told = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert "goes on" in told
+    assert submission(fanflare, file)["state"] == "RUNNING"
+    fanflare("cancel", file)
 
 
 def test_nothing_is_sent_on_a_dry_run(fanflare, toy_file):

@@ -18,7 +18,7 @@ from orchestrator.cli.console import (
 )
 from orchestrator.errors import FanflareError
 from orchestrator.running.trial_logs import trial_logs
-from orchestrator.submitting.profile_file import read_profile, store_here
+from orchestrator.submitting.profile_file import read_profile, readable_store
 from orchestrator.submitting.sending import Sent
 
 NAME = "logs"
@@ -54,7 +54,7 @@ def logs(
         raise FanflareError(
             "--follow is for a driver's log: what a trial prints is kept when its stage ends"
         )
-    found = trial_logs(trial, sweep, store or store_here(profile))
+    found = trial_logs(trial, sweep, readable_store(profile, store))
     if json:
         print_json({"stages": [asdict(log) for log in found]})
         return

@@ -19,10 +19,9 @@ from orchestrator.cli.console import (
     stderr,
     stdout,
 )
-from orchestrator.errors import SubmissionError
 from orchestrator.running.saved_sweep import DEFAULT_STORE
 from orchestrator.running.workspace import open_sweep
-from orchestrator.submitting.profile_file import read_profile, store_here
+from orchestrator.submitting.profile_file import read_profile, readable_store
 from orchestrator.submitting.pulling import pull as bring
 
 NAME = "pull"
@@ -41,14 +40,7 @@ def pull(
     json: JsonOption = False,
 ) -> None:
     """Copy results to this machine and write the report; the same command brings what is new."""
-    profile = read_profile(cluster)
-    there = store or store_here(profile)
-    if there is None:
-        raise SubmissionError(
-            "this machine does not see the results: name `storage.local_path` in the profile, "
-            "the place where the volume is mounted here, or their place with --store"
-        )
-    workspace = open_sweep(sweep, there)
+    workspace = open_sweep(sweep, readable_store(read_profile(cluster), store))
     console = stderr()
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("copying", total=None)

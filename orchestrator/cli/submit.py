@@ -70,8 +70,12 @@ def submit(
 
 def follow(sent: Sent, *, json: bool = False) -> int:
     """Show what a driver prints until it ends, then where the sweep stands; return the code."""
-    for line in sent.logs(follow=True):
-        stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+    try:
+        for line in sent.logs(follow=True):
+            stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        stderr().print("The sweep goes on; `fanflare cancel` ends it.", style="yellow")
+        raise
     found = Sent(sent.name, sent.profile, sent.store).whereabouts()
     if json:
         print_json(found.to_json())
