@@ -3,6 +3,7 @@
 import re
 import signal
 import time
+from collections import Counter
 
 import pytest
 
@@ -164,8 +165,10 @@ def test_logs_show_the_traceback_of_a_failed_trial(run, fanflare, toy_file, toy)
 
 
 def test_logs_of_several_trials_at_once_are_refused(run, fanflare, toy_file, toy):
-    run(toy_file({"value": list(range(17))}))
-    ended = fanflare("logs", "", "--store", toy.store)
+    file = toy_file({"value": list(range(17))})  # more than there are first digits
+    run(file)
+    digits = Counter(trial["id"][0] for trial in fanflare("status", file, "--json").json["trials"])
+    ended = fanflare("logs", digits.most_common(1)[0][0], "--store", toy.store)
     assert ended.code == 2
     assert "several" in ended.err
 

@@ -103,6 +103,7 @@ def test_the_options_of_a_run():
         "backend",
         "store",
         "tracking_uri",
+        "cluster",
         "fresh",
         "retry_failed",
         "observer",

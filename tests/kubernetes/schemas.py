@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import jsonschema
+import pytest
 from kubernetes import client
 
 from tests.kubernetes import refusals
@@ -18,6 +19,10 @@ from tests.kubernetes import refusals
 SCHEMAS = Path(
     os.environ.get("FANFLARE_KUBERAY_SCHEMAS")
     or Path(__file__).resolve().parents[3] / "shared" / "kuberay"
+)
+needs_schemas = pytest.mark.skipif(
+    not SCHEMAS.is_dir() and not os.environ.get("FANFLARE_TEST_KUBECONFIG"),
+    reason=f"KubeRay's schemas are not at {SCHEMAS}",
 )
 PRIMITIVES = {"str": "string", "bool": "boolean", "float": "number", "int": "integer"}
 QUANTITIES = {"limits", "requests", "hard", "used", "capacity", "allocatable", "max", "min"} | {

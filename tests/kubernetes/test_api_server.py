@@ -15,12 +15,9 @@ from kubernetes.client import (
 
 from tests.kubernetes.kinds import kind_of
 from tests.kubernetes.ray_job import IDLE, ray_job
-from tests.kubernetes.schemas import SCHEMAS
+from tests.kubernetes.schemas import needs_schemas
 
 RAYJOBS = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
-needs_schemas = pytest.mark.skipif(
-    not SCHEMAS.is_dir(), reason=f"KubeRay's schemas are not at {SCHEMAS}"
-)
 
 
 @pytest.fixture

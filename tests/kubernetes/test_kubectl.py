@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.kubernetes.ray_job import IDLE, ray_job
-from tests.kubernetes.schemas import SCHEMAS
+from tests.kubernetes.schemas import needs_schemas
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 
@@ -56,7 +56,7 @@ def test_server_side_apply_and_dry_run(kubectl):
     assert kubectl("get", "rayjob", "toy", "-o", "jsonpath={.spec.backoffLimit}") in ("", "0")
 
 
-@pytest.mark.skipif(not SCHEMAS.is_dir(), reason=f"KubeRay's schemas are not at {SCHEMAS}")
+@needs_schemas
 def test_an_unknown_field_of_a_ray_job_is_refused(kubectl):
     told = kubectl("apply", "-f", "-", given=ray_job(oops=1, **IDLE), fails=True)
     assert 'strict decoding error: unknown field "spec.oops"' in told

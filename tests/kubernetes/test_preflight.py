@@ -15,6 +15,7 @@ from cluster.kubernetes.surroundings import image_problems, tracking_problems
 from cluster.kubernetes.target import KubernetesTarget
 from tests.kubernetes.conftest import REAL
 from tests.kubernetes.kinds import kind_of
+from tests.kubernetes.schemas import needs_schemas
 from tests.kubernetes.submissions import STORAGE, claim, profile, submission, target_of
 
 ROLE = Path(cluster.__file__).parent / "deploy" / "submitter-role.yaml"
@@ -293,6 +294,7 @@ def test_a_pod_larger_than_the_limit_range_is_told(ready, namespace):
     assert "'ray-worker'" in found["workers.cpu"].message
 
 
+@needs_schemas
 def test_a_field_that_the_server_does_not_know_is_told(ready, namespace):
     patch = {"spec": {"hostNetwrok": True}}
     head = {"num_cpus": 0.5, "memory_gib": 2, "pod_patch": patch}

@@ -16,6 +16,7 @@ from cluster.kubernetes.transport import (
 )
 from cluster.target import TargetError
 from tests.kubernetes.ray_job import ray_job
+from tests.kubernetes.schemas import needs_schemas
 from tests.kubernetes.submissions import Naps, profile
 
 
@@ -55,6 +56,7 @@ def test_a_list_of_many_pages_is_whole(api, monkeypatch):
     assert len(api.select("configmaps", selector="of=pages")) == 5
 
 
+@needs_schemas
 def test_an_unknown_field_is_refused_and_a_dry_run_leaves_nothing(api):
     with pytest.raises(InvalidError, match=r"unknown field .*entrypont"):
         api.create("rayjobs", ray_job(entrypont="python"))
