@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.cli import fanflare, start, sweep_file, toy_file
+from tests.cli import fanflare, run, start, sweep_file, toy_file
 
-__all__ = ["fanflare", "toy_file"]  # fixtures
+__all__ = ["fanflare", "run", "toy_file"]  # fixtures
 
 
 @pytest.fixture
@@ -92,6 +92,20 @@ def test_nothing_is_sent_on_a_dry_run(fanflare, toy_file):
     assert told["num_trials"] == 2
     assert told["problems"] == []
     assert fanflare("status", file, "--json").json["submission"] is None
+
+
+def test_the_store_tells_where_the_cluster_cannot_be_asked(run, fanflare, toy_file, tmp_path):
+    file = toy_file({"value": [1, 2]}, tracking="off", store=str(tmp_path / "results"))
+    run(file)
+    storage = {"uri": (tmp_path / "results").as_uri()}
+    profile = {"target": {"ray": "http://127.0.0.1:9"}, "storage": storage}
+    gone = sweep_file(tmp_path, profile, "gone.yaml")
+    told = fanflare("status", "toy", "--cluster", gone)
+    assert told.code == 0
+    assert "2 finished" in told.out
+    assert "127.0.0.1:9" in told.out
+    unknown = fanflare("status", "other", "--cluster", gone)
+    assert unknown.code == 2
 
 
 def test_a_profile_with_faults_is_told_before_anything(fanflare, toy_file, tmp_path):

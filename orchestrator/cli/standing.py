@@ -23,6 +23,8 @@ def show_whereabouts(found: Whereabouts, *, is_sent: bool) -> None:
         _show_status(found.status)
     if found.standing is not None:
         _show_standing(found.standing)
+    elif found.unreached:
+        stdout().print(found.unreached, style="yellow", markup=False, highlight=False)
     elif is_sent:
         stdout().print("The cluster knows of no submission.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,14 @@ class Whereabouts:
     standing: Standing | None
     status: SweepStatus | None
     """None where this machine does not see the store, or nothing has been written yet."""
+    unreached: str = ""
+    """Why the target could not be asked, where the store can."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; the keys are documented in docs/json.md."""
         found = self.status.to_json() if self.status else {"sweep": self.name}
-        return {**found, "submission": self.standing.to_json() if self.standing else None}
+        standing = self.standing.to_json() if self.standing else None
+        return {**found, "submission": standing, "unreached": self.unreached}
 
 
 class Sent:
@@ -62,7 +66,6 @@ class Sent:
     Raises:
         UnknownNameError: There is neither such a file nor, where no target can be asked by a
             name alone, such a sweep in the store.
-        SubmissionError: The target cannot be reached.
     """
 
     def __init__(self, sweep: str, profile: Profile, store: str | None = None) -> None:
@@ -74,7 +77,15 @@ class Sent:
             assert self.workspace is not None
             there = self.workspace.store.root
         self.store = there
-        self.target = reached(profile)
+
+    @cached_property
+    def target(self) -> Target:
+        """The target of the profile.
+
+        Raises:
+            SubmissionError: It cannot be reached.
+        """
+        return reached(self.profile)
 
     def standing(self) -> Standing | None:
         """Return how its newest submission stands, or None.
@@ -86,18 +97,24 @@ class Sent:
             return self.target.standing(self.name, self.store)
 
     def whereabouts(self) -> Whereabouts:
-        """Return where it stands, by target and store.
+        """Return where it stands, by target and store; either may be out of reach.
 
         Raises:
-            SubmissionError: The target cannot be asked.
+            SubmissionError: Neither can be asked.
             UnknownNameError: Neither knows it.
         """
-        standing = self.standing()
-        if standing is None and self.workspace is None:
-            raise self.unknown()
         seen = self.workspace is not None and _is_seen(self.profile)
         status = sweep_status(self.workspace) if self.workspace and seen else None
-        return Whereabouts(name=self.name, standing=standing, status=status)
+        standing, unreached = None, ""
+        try:
+            standing = self.standing()
+        except SubmissionError as error:
+            if status is None:
+                raise
+            unreached = str(error)
+        if standing is None and self.workspace is None:
+            raise self.unknown()
+        return Whereabouts(name=self.name, standing=standing, status=status, unreached=unreached)
 
     def logs(self, *, follow: bool = False) -> Iterator[str]:
         """Yield the lines of its driver.
