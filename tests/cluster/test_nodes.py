@@ -38,6 +38,8 @@ print(report.state, report.num_reused)
 """
 TESTS = ("__init__.py", "toy.py", "toy_training.py")
 SPACE = {"value": [1, 2, 3, 4], "sleep_s": 0.05, "anything": [{"steps": 60}]}
+SLOW_SPACE = {**SPACE, "sleep_s": 0.15}
+"""A trial lasts longer than the hook takes to begin."""
 NUM_STEPS = 4 * 60
 
 
@@ -156,7 +158,7 @@ def test_a_preempted_node_saves_checkpoints_and_no_step_is_repeated(
     nodes, two_workers, toy, tmp_path, monkeypatch
 ):
     first, second = two_workers
-    sweep = sweep_of(toy, SPACE, seeds=1)
+    sweep = sweep_of(toy, SLOW_SPACE, seeds=1)
     sent = nodes.send(sweep)
     until(lambda: num_steps(toy, first) > 5 and num_steps(toy, second) > 5)
     node = nodes.cluster.nodes[first]
@@ -171,7 +173,7 @@ def test_a_preempted_node_saves_checkpoints_and_no_step_is_repeated(
     assert len(toy.executed("step")) == NUM_STEPS
     assert any(int(line.split()[-1]) > 0 for line in toy.executed("begin"))
     assert not events(sweep, "stage_failed")
-    assert results(sweep) == undisturbed(toy, tmp_path, monkeypatch)
+    assert results(sweep) == undisturbed(toy, tmp_path, monkeypatch, SLOW_SPACE)
 
 
 def test_a_new_head_goes_on_from_the_store(nodes, two_workers, toy, tmp_path, monkeypatch):
