@@ -1,8 +1,6 @@
 """KubeRay's schemas with unknown fields refused, and the profiles and submissions of its tests."""
 
 import json
-import os
-from pathlib import Path
 
 import jsonschema
 import pytest
@@ -11,11 +9,7 @@ from cluster.bundle import Bundle
 from cluster.job import Resources
 from cluster.profile import Profile
 from cluster.target import Submission
-
-SCHEMAS = Path(
-    os.environ.get("FANFLARE_KUBERAY_SCHEMAS")
-    or Path(__file__).resolve().parents[3] / "shared" / "kuberay"
-)
+from tests.kubernetes.schemas import SCHEMAS
 
 CPU = {
     "target": "kubernetes",
@@ -69,7 +63,7 @@ def submission(**changes):
     given = {
         "name": "Learning curves",
         "bundle": Bundle(files={"request.json": b"{}", "sweep/sweep.yaml": b"name: a\n"}),
-        "module": "orchestrator.submitting.driver",
+        "module": "orchestrator.cli.drive",
         "shapes": [Resources(num_cpus=2)],
         "owner": "ann@example.org",
         "store": "s3://bucket/sweeps",

@@ -197,7 +197,7 @@ def test_in_a_queue_all_pods_are_asked_for_at_once_unless_it_is_elastic():
 def test_the_entrypoint_means_nothing_to_a_shell():
     """KubeRay writes it into a line of bash; Ray's CLI joins its words again."""
     entrypoint = rayjob(submission(), profile())["spec"]["entrypoint"]
-    assert entrypoint == ("env --chdir=/fanflare/bundle python -m orchestrator.submitting.driver")
+    assert entrypoint == ("env --chdir=/fanflare/bundle python -m orchestrator.cli.drive")
 
 
 def test_the_submitter_is_told_the_same_as_kuberay():
