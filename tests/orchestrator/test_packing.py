@@ -9,30 +9,14 @@ from hypothesis import strategies as st
 
 from cluster.job import Resources
 from orchestrator.planning.cost import Timings, cost_keys, makespan_s
-from orchestrator.planning.grid import expand, parse
 from orchestrator.planning.packing import TARGET_JOB_S, pack, split
-from orchestrator.planning.plan import PlannedStage, Setting, make_plan, merge
-from orchestrator.planning.sweep_file import SweepFile
+from orchestrator.planning.plan import PlannedStage, Setting
 from pipelines.contract import Node, Stage
+from tests.orchestrator.toy_plans import planned
 from tests.toy import EVALUATE, WORK
 
 quick = settings(max_examples=40, deadline=None)
 ONE = Resources()
-
-
-def expanded(space, **keys):
-    content = {"name": "toy", "pipeline": "tests.toy:TOY", "space": space, **keys}
-    file = SweepFile(content)
-    sweep = parse(file)
-    return sweep, *merge(expand(sweep, file))
-
-
-def trials_of(space, **keys):
-    return expanded(space, **keys)[1]
-
-
-def planned(space, setting=None, **keys):
-    return make_plan(*expanded(space, **keys), setting or Setting())
 
 
 def random_stages(shape, costs, gpu, checks):

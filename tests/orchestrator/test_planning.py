@@ -10,33 +10,15 @@ from sklearn.model_selection import ParameterGrid
 from cluster.job import Cause, Failure, Resources
 from orchestrator.errors import InvalidSweepError
 from orchestrator.planning.grid import expand, parse
-from orchestrator.planning.plan import Setting, make_plan, merge
+from orchestrator.planning.plan import Setting, merge
 from orchestrator.planning.space import repeated_values, subspaces
 from orchestrator.planning.sweep_file import SweepFile
 from pipelines.contract import Node, Stage
+from tests.orchestrator.toy_plans import expanded, ids, planned, trials_of
 from tests.toy import PREPARE, Data
 
 quick = settings(max_examples=40, deadline=None)
 ONE = Resources()
-
-
-def expanded(space, **keys):
-    content = {"name": "toy", "pipeline": "tests.toy:TOY", "space": space, **keys}
-    file = SweepFile(content)
-    sweep = parse(file)
-    return sweep, *merge(expand(sweep, file))
-
-
-def trials_of(space, **keys):
-    return expanded(space, **keys)[1]
-
-
-def ids(space, **keys):
-    return [trial.id for trial in trials_of(space, **keys)]
-
-
-def planned(space, setting=None, **keys):
-    return make_plan(*expanded(space, **keys), setting or Setting())
 
 
 # The space
