@@ -22,8 +22,8 @@ from orchestrator.planning.plan import Plan, Setting, make_plan, merge
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import SweepFile
 from orchestrator.planning.trial import Trial
-from orchestrator.running.driving import driving, is_driven
 from orchestrator.running.journal import read_journal
+from orchestrator.running.right_to_drive import driving, is_driven
 from orchestrator.running.saved_sweep import DEFAULT_STORE, save_sweep, saved_id, saved_sweep
 from pipelines.contract import Node
 from pipelines.labels import extras_of

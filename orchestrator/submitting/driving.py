@@ -11,9 +11,9 @@ from cluster.bundle import Bundle
 from cluster.store import Store
 from orchestrator.comparing.report import Report
 from orchestrator.errors import SubmissionError
-from orchestrator.running.driving import WAIT_FOR_LOST_S
 from orchestrator.running.options import RayCluster, RunOptions
 from orchestrator.running.progress import Observer
+from orchestrator.running.right_to_drive import WAIT_FOR_LOST_S
 from orchestrator.running.saved_sweep import BUNDLE_NOTE, keep_bundle
 from orchestrator.running.session import run
 from orchestrator.running.workspace import open_sweep
