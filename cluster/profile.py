@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from cluster.addresses import has_password
 from cluster.job import Resources
 
 DNS_LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -225,7 +226,7 @@ class Profile(_Part):
     @field_validator("tracking_uri")
     @classmethod
     def _without_password(cls, value: str | None) -> str | None:
-        if value and "@" in value.partition("://")[2].partition("/")[0]:
+        if value and has_password(value):
             raise ValueError(
                 "a password does not belong into a profile: give it by `env` from a Secret "
                 "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or PGPASSWORD)"

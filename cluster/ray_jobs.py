@@ -68,7 +68,7 @@ class RayJobsTarget:
 
     def problems(self, submission: Submission) -> Sequence[Problem]:
         """Return what stands in the way of a submission; starts nothing."""
-        return ray_problems(self._profile, self._api, submission.shapes)
+        return ray_problems(self._profile, self._api, submission)
 
     def submit(self, submission: Submission) -> Standing:
         """Start a submission, or return the one of its name that has not ended.

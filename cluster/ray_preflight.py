@@ -5,28 +5,33 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 
+from cluster.addresses import is_this_machine
 from cluster.artifact import StoreError
 from cluster.job import Resources
-from cluster.profile import Bucket, Profile, SecretKey
+from cluster.profile import Bucket, Profile, RayTarget, SecretKey
 from cluster.ray_api import RayApi, RayApiError
 from cluster.store import Store
-from cluster.target import Problem
+from cluster.target import Problem, Submission
+from cluster.tracking import tracking_problems
 
 _GIB = 2**30
 
 
-def ray_problems(profile: Profile, api: RayApi, shapes: Sequence[Resources]) -> list[Problem]:
+def ray_problems(profile: Profile, api: RayApi, submission: Submission) -> list[Problem]:
     """Return what is wrong with a profile, or with the cluster for these jobs.
 
     Args:
         profile: Names store and environment; `workers` say what an autoscaler may bring.
         api: The cluster.
-        shapes: What the jobs ask for.
+        submission: What would be sent.
     """
     found = [*_profile_problems(profile), *_store_problems(profile)]
+    if not _is_here(profile):
+        found += tracking_problems(submission.tracking_uri)
     try:
         about = api.get("/api/v0/cluster_metadata")
         nodes = api.get("/api/v0/nodes?detail=1&limit=10000")["result"]["result"]
@@ -34,7 +39,17 @@ def ray_problems(profile: Profile, api: RayApi, shapes: Sequence[Resources]) -> 
         return [*found, Problem(subject="target.ray", message=error.fault, remedy=error.remedy)]
     pods = [group.pod for group in profile.workers.values()]
     there = [_offered(node["resources_total"]) for node in nodes if node["state"] == "ALIVE"]
-    return [*found, *_version_problems(about), *_placement_problems(shapes, [*there, *pods])]
+    return [
+        *found,
+        *_version_problems(about),
+        *_placement_problems(submission.shapes, [*there, *pods]),
+    ]
+
+
+def _is_here(profile: Profile) -> bool:
+    return isinstance(profile.target, RayTarget) and is_this_machine(
+        urlsplit(profile.target.ray).hostname
+    )
 
 
 def _profile_problems(profile: Profile) -> list[Problem]:

@@ -28,6 +28,8 @@ class Submission:
     """Who sends it."""
     store: str
     """Where results are, without credentials; two sweeps of one name in two stores are two."""
+    tracking_uri: str | None = None
+    """Where it writes to MLflow; None for nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)

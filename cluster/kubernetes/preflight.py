@@ -18,10 +18,11 @@ from cluster.kubernetes.limits import limit_range_problems, quota_problems
 from cluster.kubernetes.manifest import manifests
 from cluster.kubernetes.references import namespace_problems, reference_problems
 from cluster.kubernetes.rules import placement_problems, profile_problems, rule_problems
-from cluster.kubernetes.surroundings import image_problems, store_problems, tracking_problems
+from cluster.kubernetes.surroundings import image_problems, store_problems
 from cluster.kubernetes.transport import ForbiddenError, InvalidError, NotFoundError, TakenError
 from cluster.profile import Profile, Volume
 from cluster.target import Problem, Submission, TargetError
+from cluster.tracking import tracking_problems
 
 MIN_KUBERAY = (1, 5, 1)
 """The first release that gives a cluster of a RayJob a token (`authOptions`)."""
@@ -56,7 +57,7 @@ def preflight(submission: Submission, profile: Profile, api: Api) -> list[Proble
     found = [
         *profile_problems(profile),
         *image_problems(profile),
-        *tracking_problems(profile.tracking_uri),
+        *tracking_problems(submission.tracking_uri),
         *(problem for manifest in made for problem in rule_problems(manifest)),
         *placement_problems(submission.shapes, profile),
         *store_problems(profile, made),

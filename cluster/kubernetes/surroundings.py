@@ -1,8 +1,7 @@
-"""What a profile says of image, tracking and store, judged from here; asks no API server."""
+"""What a profile says of image and store, judged from here; asks no API server."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from cluster.addresses import is_this_machine
 from cluster.artifact import StoreError
 from cluster.kubernetes.findings import at
 from cluster.profile import Bucket, Profile, Volume
@@ -57,32 +57,6 @@ def image_problems(profile: Profile) -> Iterator[Problem]:
         )
 
 
-def tracking_problems(uri: str | None) -> Iterator[Problem]:
-    """Yield why pods could not use a tracking URI of MLflow."""
-    if uri is None or uri.startswith("databricks"):
-        return
-    parts = urlsplit(uri)
-    remedy = "give `tracking_uri` a server that pods reach, as `http://mlflow.mlflow:5000`"
-    if parts.scheme in ("", "file"):
-        yield Problem(
-            subject="tracking_uri",
-            message=f"{uri!r} is a folder: every pod has its own, and this machine would see none",
-            remedy=remedy,
-        )
-    elif parts.scheme.startswith("sqlite"):
-        yield Problem(
-            subject="tracking_uri",
-            message=f"{uri!r} is a file of SQLite: it is not in the pods, and takes one writer",
-            remedy=remedy,
-        )
-    elif _is_this_machine(parts.hostname):
-        yield Problem(
-            subject="tracking_uri",
-            message=f"{uri!r} names this machine: inside a pod {parts.hostname!r} is the pod",
-            remedy=remedy,
-        )
-
-
 def store_problems(profile: Profile, manifests: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
     """Yield why the store cannot be used from here, or not from the pods."""
     storage = profile.storage
@@ -101,7 +75,7 @@ def _bucket_problems(storage: Bucket, manifests: Sequence[Mapping[str, Any]]) ->
     parts = urlsplit(storage.uri)
     endpoint = (parse_qs(parts.query).get("endpoint_override") or [""])[0]
     host = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname
-    if endpoint and _is_this_machine(host):
+    if endpoint and is_this_machine(host):
         yield Problem(
             subject="storage.uri",
             message=f"endpoint {endpoint!r} names this machine: inside a pod it is the pod",
@@ -125,16 +99,6 @@ def _bucket_problems(storage: Bucket, manifests: Sequence[Mapping[str, Any]]) ->
             message=f"the store cannot be used from this machine: {error}",
             remedy="see that it exists, and that this machine has credentials for it",
         )
-
-
-def _is_this_machine(host: str | None) -> bool:
-    if not host:
-        return False
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
 
 
 def _is_mounted(path: str, manifests: Sequence[Mapping[str, Any]]) -> bool:

@@ -72,7 +72,16 @@ def run(given: SweepLike, options: RunOptions | None = None, **changes: Any) -> 
         raise UnknownNameError(
             f"there is no backend {options.backend!r}; there are {', '.join(BACKENDS)}"
         )
-    workspace = open_sweep(given, options.store)
+    return run_opened(open_sweep(given, options.store), options)
+
+
+def run_opened(workspace: Workspace, options: RunOptions) -> Report:
+    """Run what :func:`~orchestrator.running.workspace.open_sweep` has opened, as :func:`run` does.
+
+    Raises:
+        InvalidSweepError: Something that the sweep names has faults; nothing was computed.
+        SweepBusyError: Another process is running this sweep.
+    """
     with _interruptible():
         uri = _check_places(workspace, options)
         with workspace.lock(options.cluster.wait_s if options.cluster else 0.0):

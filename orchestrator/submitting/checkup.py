@@ -25,6 +25,7 @@ def examine_cluster(profile: Profile) -> Iterator[Finding]:
         shapes=(),
         owner=getpass.getuser(),
         store=store_there(profile) or "",
+        tracking_uri=profile.tracking_uri,
     )
     try:
         problems = reached(profile).problems(submission)

@@ -15,7 +15,7 @@ from orchestrator.running.options import RayCluster, RunOptions
 from orchestrator.running.progress import Observer
 from orchestrator.running.right_to_drive import WAIT_FOR_LOST_S
 from orchestrator.running.saved_sweep import BUNDLE_NOTE, keep_bundle
-from orchestrator.running.session import run
+from orchestrator.running.session import run_opened
 from orchestrator.running.workspace import open_sweep
 from orchestrator.submitting.request import REQUEST_FILE, Request
 from orchestrator.submitting.travel import ids_digest
@@ -36,8 +36,8 @@ def drive(root: Path, observer: Observer) -> Report:
     sweep = Path(root, request.sweep)
     if sweep.is_relative_to(root):
         _keep(root, request.store)
-    found = ids_digest(list(open_sweep(sweep, request.store).trials))
-    if found != request.trials:
+    workspace = open_sweep(sweep, request.store)
+    if ids_digest(list(workspace.trials)) != request.trials:
         raise SubmissionError(
             f"{sweep.name} gives other trials here than where it was sent from: a file that it "
             "names has changed, or packages have other versions"
@@ -58,7 +58,7 @@ def drive(root: Path, observer: Observer) -> Report:
         else None,
         observer=observer,
     )
-    return run(sweep, options)
+    return run_opened(workspace, options)
 
 
 def _keep(root: Path, location: str) -> None:

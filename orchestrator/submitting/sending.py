@@ -153,8 +153,7 @@ def problems_of(prepared: Prepared, profile: Profile) -> Sequence[Problem]:
         SubmissionError: The target cannot be reached.
     """
     with _told():
-        found = reached(profile).problems(prepared.submission)
-    return [*_tracking_problems(prepared.workspace, profile), *found]
+        return reached(profile).problems(prepared.submission)
 
 
 def send(prepared: Prepared, profile: Profile) -> Submitted:
@@ -207,17 +206,3 @@ def _opened(sweep: str, store: str | None, profile: Profile) -> Workspace | None
 
 def _is_seen(profile: Profile) -> bool:
     return profile.storage is None or store_here(profile) is not None
-
-
-def _tracking_problems(workspace: Workspace, profile: Profile) -> Iterator[Problem]:
-    tracking = workspace.sweep.tracking
-    if profile.kind == "local" or profile.tracking_uri or tracking == "off" or not tracking.uri:
-        return
-    scheme = tracking.uri.partition(":")[0] if ":" in tracking.uri else "file"
-    if scheme in ("file", "sqlite"):
-        yield Problem(
-            subject="tracking.uri",
-            message=f"{tracking.uri!r} of the sweep file is on this machine; pods cannot reach it",
-            remedy="give the cluster's own MLflow server as `tracking_uri` in the profile; or "
-            "`pull` the results and write them here with `fanflare sync`",
-        )

@@ -68,6 +68,7 @@ def prepare(given: SweepLike, profile: Profile, *, store: str | None = None) -> 
         shapes=sorted({job.resources for job in plan.jobs}, key=repr),
         owner=f"{getpass.getuser()}@{platform.node()}",
         store=shown_store,
+        tracking_uri=profile.tracking_uri or _tracking_uri_of(workspace),
     )
     return Prepared(workspace=workspace, plan=plan, submission=submission, is_plan_certain=is_seen)
 
@@ -93,10 +94,14 @@ def _tracking_uri(workspace: Workspace, profile: Profile) -> str | None:
     """Return where the driver writes: there is no file or database of this machine there."""
     if profile.tracking_uri:
         return profile.tracking_uri
-    tracking = workspace.sweep.tracking
-    if profile.kind == "local" or (tracking != "off" and tracking.uri):
+    if profile.kind == "local" or _tracking_uri_of(workspace):
         return None
     return "off"
+
+
+def _tracking_uri_of(workspace: Workspace) -> str | None:
+    tracking = workspace.sweep.tracking
+    return None if tracking == "off" else tracking.uri
 
 
 def _bundle(workspace: Workspace, request: Request, profile: Profile) -> Bundle:

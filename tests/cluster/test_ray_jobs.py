@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 import requests
@@ -172,6 +173,15 @@ def test_all_problems_are_told_at_once(target, head, tmp_path):
     assert "4 CPUs, 1 GPUs" in found["resources"].message
     volume = opened(head.url, tmp_path, storage={"pvc": "disk"}, workers={"gpu": pod})
     assert [problem.subject for problem in volume.problems(sent)] == ["storage"]
+
+
+def test_a_tracking_uri_of_this_machine_serves_no_head_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.ray_api.RETRY_S", ())
+    sent = replace(submission(), tracking_uri="sqlite:///runs.db")
+    here, there = (opened(f"http://{host}:9", tmp_path) for host in ("127.0.0.1", "127-0-0-1.test"))
+    assert "tracking_uri" not in {problem.subject for problem in here.problems(sent)}
+    found = {problem.subject: problem.message for problem in there.problems(sent)}
+    assert "is a file of SQLite" in found["tracking_uri"]
 
 
 def test_another_version_of_ray_is_told(target, monkeypatch):

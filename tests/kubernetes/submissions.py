@@ -38,7 +38,7 @@ def profile(namespace, **changes):
     return Profile.model_validate({**given, **changes})
 
 
-def submission(name="toy", *, code=0, shapes=(), owner="ada", note=""):
+def submission(name="toy", *, code=0, shapes=(), owner="ada", note="", tracking_uri=None):
     """Return a program that prints three lines and ends with a code; `note` makes it another."""
     files = {"toy_program.py": PROGRAM.replace("{code}", str(code)).encode(), "note": note.encode()}
     return Submission(
@@ -48,6 +48,7 @@ def submission(name="toy", *, code=0, shapes=(), owner="ada", note=""):
         shapes=shapes or (Resources(num_cpus=1),),
         owner=owner,
         store=STORE,
+        tracking_uri=tracking_uri,
     )
 
 
