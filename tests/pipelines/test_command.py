@@ -1,95 +1,16 @@
-"""Runs real child processes: what a command may say, how it may end, what it leaves behind."""
+"""Runs real child processes: what a command may say, and how it may fail."""
 
-import importlib
 import json
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import psutil
 import pytest
 
-from cluster.job import Cause, State
-from orchestrator import InvalidSweepError, plan, report, run
-from orchestrator.running.trial_logs import trial_logs
+from cluster.job import Cause
+from orchestrator import plan
 from pipelines.command.metrics import split_names
-from pipelines.command.process import execute
-from tests.cli import sweep_file
+from tests.pipelines.scripts import SCRIPT, Sweeps
 
-SCRIPT = """
-import json, os, sys
-from pathlib import Path
-
-arguments = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
-with open("ran.txt", "a") as file:
-    file.write(json.dumps(sys.argv[1:]) + "\\n")
-if "out" in arguments:
-    score = float(arguments.get("lr", 1)) * 10 + int(arguments.get("seed", 0))
-    Path(arguments["out"], "metrics.json").write_text(json.dumps({"accuracy": score}))
-"""
-OUTLIVING = """
-import os, subprocess, sys, time
-background = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-with open("pids.txt", "w") as file:
-    file.write(f"{os.getpid()} {background.pid}")
-time.sleep(300)
-"""
 WRITE = "{python} script.py --out={output_dir} --lr={lr} --seed={seed}"
-
-
-class Sweeps:
-    """Sweeps of scripts in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.script(SCRIPT)
-
-    def script(self, text: str, name: str = "script.py") -> None:
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-    def file(self, space, **keys):
-        content = {
-            "name": "commands",
-            "pipeline": "command",
-            "metric": {"name": "accuracy", "mode": "max"},
-            "tracking": "off",
-            "store": "store",
-            "space": space,
-            **keys,
-        }
-        return sweep_file(self.folder, {k: value for k, value in content.items() if value})
-
-    def run(self, space, backend="inline", **keys):
-        return run(self.file(space, **keys), backend=backend)
-
-    def failure(self, space, **keys):
-        (result,) = self.run(space, **keys).results
-        assert result.state is State.FAILED
-        return result.failure
-
-    def stored(self):
-        """Return the one result with its curve, which a run does not keep in memory."""
-        (result,) = report(self.folder / "sweep.yaml").results
-        return result
-
-    def faults(self, space, **keys):
-        with pytest.raises(InvalidSweepError) as caught:
-            plan(self.file(space, **keys))
-        return "\n".join(map(str, caught.value.faults))
-
-    def ran(self):
-        path = self.folder / "ran.txt"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    def log(self, result):
-        (log,) = trial_logs(result.trial.id, str(self.folder / "sweep.yaml"))
-        return log.text
 
 
 @pytest.fixture
@@ -100,31 +21,6 @@ def sweeps(tmp_path):
 def inline(code: str) -> str:
     """Return a command that runs Python code."""
     return f'{{python}} -c "{code}"'
-
-
-def pids(folder: Path):
-    """Return the processes of the script that would outlive its trial, once it has started them."""
-    wait_for((folder / "pids.txt").exists)
-    wait_for(lambda: len((folder / "pids.txt").read_text().split()) == 2)
-    return [int(word) for word in (folder / "pids.txt").read_text().split()]
-
-
-def wait_for(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
-def is_alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def all_end(processes):
-    wait_for(lambda: not any(is_alive(pid) for pid in processes))
 
 
 # What runs
@@ -348,53 +244,6 @@ def test_unusable_metrics(sweeps, content, cause, message):
 def test_stdout_without_a_metric(sweeps):
     failure = sweeps.failure({"command": inline("print('accuracy: 1')"), "metrics": "stdout"})
     assert "no line of stdout is a JSON object with a number" in failure.message
-
-
-# Endings: nothing is left behind
-
-
-def test_a_timeout_ends_all_processes_of_a_command(sweeps):
-    sweeps.script(OUTLIVING)
-    failure = sweeps.failure({"command": "{python} script.py", "timeout_s": 1.5})
-    assert "was ended after 1.5 s (timeout_s)" in failure.message
-    all_end(pids(sweeps.folder))
-
-
-def test_what_a_command_leaves_in_the_background_is_ended(sweeps):
-    sweeps.script(
-        OUTLIVING.rpartition("time.sleep")[0] + "print('{\"accuracy\": 1}')",
-    )
-    found = sweeps.run({"command": "{python} script.py", "metrics": "stdout"})
-    assert found.exit_code == 0
-    all_end(pids(sweeps.folder))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_an_interrupted_or_killed_run(sweeps, number):
-    sweeps.script(OUTLIVING)
-    path = sweeps.file({"command": "{python} script.py"})
-    code = f"from orchestrator import run; run({str(path)!r}, backend='inline')"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=sweeps.folder)
-    started = pids(sweeps.folder)
-    os.kill(process.pid, number)
-    all_end(started)
-    process.wait(30)
-
-
-def test_no_process_outlives_a_worker_that_ray_kills(ray_session, tmp_path):
-    ray = importlib.import_module("ray")  # not before it is needed: it takes a second
-    (tmp_path / "script.py").write_text(OUTLIVING)
-
-    @ray.remote
-    class Worker:
-        def work(self, folder):
-            execute([sys.executable, "script.py"], folder, {}, None, print)
-
-    worker = Worker.remote()
-    worker.work.remote(tmp_path)
-    started = pids(tmp_path)
-    ray.kill(worker)
-    all_end(started)
 
 
 # Faults told before anything runs
