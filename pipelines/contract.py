@@ -249,6 +249,9 @@ class Context(Protocol):
     def checkpoint(self, member: int) -> Checkpoint:
         """Return the checkpoint of a member of the call, by its position."""
 
+    def free_memory_gib(self) -> float:
+        """Return how much more memory of the device this stage may take, in GiB."""
+
     def cached(self, key: str, load: Callable[[], Any]) -> Any:
         """Return `load()`, kept in this process for later stages; the least used goes first."""
 

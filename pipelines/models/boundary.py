@@ -7,6 +7,7 @@ numbers, else a kept activation would not be what the whole model gives.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ class Activations:
 
     def __init__(self) -> None:
         self._pieces: list[Tensor] = []  # of a row each, views of what was added
+        self.num_bytes = 0
+        """What they take."""
 
     def add(self, hidden: Tensor, mask: Tensor | None) -> None:
         """Keep those of further rows.
@@ -39,9 +42,11 @@ class Activations:
         """
         if mask is None:
             self._pieces += hidden.unbind()
+            self.num_bytes += hidden.nbytes
             return
         tokens = hidden[mask.bool()]  # (tokens of all rows, width)
         self._pieces += torch.split(tokens, mask.sum(1).tolist())
+        self.num_bytes += tokens.nbytes
 
     def batch(self, rows: Rows) -> Tensor:
         """Return the activations of some rows, `(batch, longest, width)`, zero where padded."""
@@ -86,7 +91,11 @@ def into_layers(
 
 
 def activations(
-    backbone: nn.Module, splits: Sequence[Inputs], depths: Collection[int], batch_size: int
+    backbone: nn.Module,
+    splits: Sequence[Inputs],
+    depths: Collection[int],
+    batch_size: int,
+    max_gib: float = math.inf,
 ) -> tuple[dict[int, Activations], list[Rows]]:
     """Return what goes into the layers of some depths, from one pass over the distinct rows.
 
@@ -96,16 +105,22 @@ def activations(
             once.
         depths: As for :func:`into_layers`.
         batch_size: Rows in one pass.
+        max_gib: How much memory the activations may take. Where all take more, those of the
+            lowest depths, which spare the least, are let go.
 
     Returns:
-        The activations by depth, and for each split where among them its rows are.
+        The activations by depth, of those that fit, and for each split where its rows are in them.
     """
     kept = {depth: Activations() for depth in depths}
     places: dict[bytes, int] = {}
     for split, rows, keys in distinct_batches(splits, batch_size):
         batch = split.batch(rows)
-        for depth, hidden in into_layers(backbone, batch, depths).items():
+        for depth, hidden in into_layers(backbone, batch, kept).items():
             kept[depth].add(hidden, batch.get(MASK))
+        while kept and sum(each.num_bytes for each in kept.values()) > max_gib * 2**30:
+            del kept[min(kept)]
+        if not kept:
+            return {}, []
         places |= {key: len(places) + place for place, key in enumerate(keys)}
     rows_of = [split.keys() for split in splits]
     return kept, [np.array([places[key] for key in keys], dtype=np.int64) for keys in rows_of]

@@ -36,6 +36,9 @@ from pipelines.transfer.read_out import alike_but_for_epochs, read_outs
 TOLERANCE = 1e-4
 """By how much the cut model may differ from the whole one: another order of sums."""
 
+KEPT_SHARE = 0.5
+"""The part of the free memory that activations may take; training needs the rest."""
+
 
 def finetune_together(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
     """Train the members one after another, each on the activations below its first free layer.
@@ -79,7 +82,8 @@ def upper_parts(
     """Return what there is to train, each with those who train it, by position.
 
     One pass over the distinct rows of all members gives the activations of every depth that is
-    asked for. Members whose model cannot be cut there are left out.
+    asked for. Members whose model cannot be cut there, or whose activations do not fit into
+    memory, are left out.
 
     Args:
         context: What the worker offers.
@@ -113,7 +117,10 @@ def _sets_above(
     depths: Collection[int],
     precision: torch.dtype,
 ) -> dict[tuple[int, int], Mapping[str, PreparedExamples]]:
-    """Return the splits of each task by key, above each depth where the model can be cut."""
+    """Return the splits of each task by key, above each depth that is cut.
+
+    Not cut is where the model cannot be, or where memory has no room for the activations.
+    """
     sets: dict[tuple[int, int], Mapping[str, PreparedExamples]]
     sets = {(key, 0): task.sets for key, task in tasks.items()}
     rows = next(iter(tasks.values())).batches["train"]
@@ -122,9 +129,15 @@ def _sets_above(
         return sets
     batches = [task.batches[split] for task in tasks.values() for split in SPLITS]
     with arithmetic(precision, context.device):
-        below, places = activations(warm_model(context, files), batches, cuts, BATCH_SIZE)
-    for depth in cuts:
-        above = map(partial(AboveBoundary, below[depth]), batches, places)
+        below, places = activations(
+            warm_model(context, files),
+            batches,
+            cuts,
+            BATCH_SIZE,
+            max_gib=KEPT_SHARE * context.free_memory_gib(),
+        )
+    for depth, kept in below.items():
+        above = map(partial(AboveBoundary, kept), batches, places)
         for key, task in tasks.items():
             sets[key, depth] = task.sets_of({split: next(above) for split in SPLITS})
     return sets

@@ -84,6 +84,29 @@ def test_every_distinct_row_goes_through_the_frozen_layers_once(
     assert len(seen) == len(set(seen)) == len(texts)
 
 
+def test_activations_that_do_not_fit_into_memory_are_not_kept(context, model, tokens, monkeypatch):
+    """The deepest cut spares most, so it stays longest; the others train from the texts."""
+    depths = [1, 3, 0, 3]
+    params = [
+        {**member("partial", frozen_layers=depth), "seed": n} for n, depth in enumerate(depths)
+    ]
+    size_gib = (
+        sum(
+            len(ids)
+            for split in ("train", "validation", "test")
+            for ids in {tuple(ids) for ids in tokens.table(split)["input_ids"].to_pylist()}
+        )
+        * 32
+        * 4
+        / 2**30
+    )
+    for room, ended in ((4.1, {0, 1, 2, 3}), (3.9, {1, 2, 3}), (0.5, {2})):
+        monkeypatch.setattr(context, "free_memory_gib", lambda room=room: room * size_gib)
+        found = together(context, model, [tokens] * 4, params)
+        assert set(found) == ended
+        assert_equal(found[2], alone(context, model, tokens, params[2]))
+
+
 @pytest.mark.parametrize(
     "space",
     [
