@@ -27,6 +27,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from cluster.artifact import Record, StoredArtifact, StoreError
+from cluster.layout import artifact_path, files_of, logs_path, record_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,8 @@ MIN_FREE_BYTES = 64 * 2**20
 """Below this much free space a store counts as full."""
 
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
-_PART = ".part"
+PART = ".part"
+"""The end of a file's name while it is being written."""
 
 
 class Store:
@@ -109,7 +111,7 @@ class Store:
         }
 
     def _present(self, digests: Iterable[str]) -> dict[str, str]:
-        paths = {self._path(_record_path(digest)): digest for digest in digests}
+        paths = {self._path(record_path(digest)): digest for digest in digests}
         infos = self._fs.get_file_info(list(paths)) if paths else []
         return {info.path: paths[info.path] for info in infos if info.type == fs.FileType.File}
 
@@ -129,7 +131,7 @@ class Store:
             OSError: The store cannot be written.
         """
         attempt = uuid.uuid4().hex if tables or arrays else ""
-        base = f"{_artifact_path(record.digest)}/{attempt}"
+        base = f"{artifact_path(record.digest)}/{attempt}"
         files: dict[str, int] = {}
         for name, table in (tables or {}).items():
             files[f"{name}.arrow"] = self._write_table(f"{base}/{name}.arrow", table)
@@ -142,7 +144,7 @@ class Store:
             self.write_bytes(f"{base}/arrays.safetensors", content)
             files["arrays.safetensors"] = len(content)
         done = replace(record, attempt=attempt, files=files)
-        self.write_bytes(_record_path(record.digest), _to_json(asdict(done)))
+        self.write_bytes(record_path(record.digest), _to_json(asdict(done)))
         return done
 
     def take(self, other: Store, record: Record, *, with_files: bool = True) -> int:
@@ -157,7 +159,7 @@ class Store:
             StoreError: A file of it is missing or damaged.
             OSError: This store cannot be written.
         """
-        base = f"{_artifact_path(record.digest)}/{record.attempt}"
+        base = f"{artifact_path(record.digest)}/{record.attempt}"
         for name, size in record.files.items() if with_files else ():
             with other.open_file(record.digest, record.attempt, name) as file:
                 content = bytes(file.read())
@@ -168,21 +170,20 @@ class Store:
                 )
             self.write_bytes(f"{base}/{name}", content)
         content = _to_json(asdict(record))
-        self.write_bytes(_record_path(record.digest), content)
+        self.write_bytes(record_path(record.digest), content)
         return len(content) + (sum(record.files.values()) if with_files else 0)
 
     def has_files(self, record: Record) -> bool:
         """Return whether the files of a record are here too."""
-        base = self._path(f"{_artifact_path(record.digest)}/{record.attempt}")
-        infos = self._fs.get_file_info([f"{base}/{name}" for name in record.files])
+        infos = self._fs.get_file_info([self._path(path) for path in files_of(record)])
         return all(info.type == fs.FileType.File for info in infos)
 
     def remove(self, digest: str) -> None:
         """Remove an artifact, its record first, so that nobody finds half of it."""
-        record = self._path(_record_path(digest))
+        record = self._path(record_path(digest))
         if self._fs.get_file_info(record).type == fs.FileType.File:
             self._fs.delete_file(record)
-        folder = self._path(_artifact_path(digest))
+        folder = self._path(artifact_path(digest))
         if self._fs.get_file_info(folder).type == fs.FileType.Directory:
             self._fs.delete_dir(folder)
         self._folders = {kept for kept in self._folders if not kept.startswith(folder)}
@@ -193,7 +194,7 @@ class Store:
         Raises:
             StoreError: The file is not there.
         """
-        path = self._path(f"{_artifact_path(digest)}/{attempt}/{name}")
+        path = self._path(f"{artifact_path(digest)}/{attempt}/{name}")
         try:
             return self._fs.open_input_file(path)
         except OSError as error:
@@ -202,13 +203,13 @@ class Store:
     def write_log(self, digest: str, started_at: float, text: str) -> None:
         """Keep what one attempt at a stage printed."""
         name = f"{started_at:017.6f}-{uuid.uuid4().hex[:8]}.txt"
-        self.write_bytes(f"logs/{digest[:2]}/{digest}/{name}", text.encode())
+        self.write_bytes(f"{logs_path(digest)}/{name}", text.encode())
 
     def read_logs(self, digest: str) -> list[str]:
         """Return what every attempt at a stage printed, oldest first."""
         return [
             self.read_bytes(path).decode(errors="replace")
-            for path in self.list_files(f"logs/{digest[:2]}/{digest}")
+            for path in self.list_files(logs_path(digest))
         ]
 
     def list_files(self, folder: str) -> list[str]:
@@ -220,7 +221,7 @@ class Store:
         return sorted(
             f"{folder}/{info.base_name}"
             for info in self._fs.get_file_info(selector)
-            if info.type == fs.FileType.File and not info.base_name.endswith(_PART)
+            if info.type == fs.FileType.File and not info.base_name.endswith(PART)
         )
 
     def list_folders(self, folder: str) -> list[str]:
@@ -245,7 +246,7 @@ class Store:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        aside = Path(f"{target}.{uuid.uuid4().hex}{_PART}")
+        aside = Path(f"{target}.{uuid.uuid4().hex}{PART}")
         try:
             aside.write_bytes(content)
             aside.replace(target)
@@ -284,14 +285,6 @@ class Store:
 
 def _without_password(text: str) -> str:
     return _PASSWORD.sub(r"\1:***@", text)
-
-
-def _artifact_path(digest: str) -> str:
-    return f"artifacts/{digest[:2]}/{digest}"
-
-
-def _record_path(digest: str) -> str:
-    return f"{_artifact_path(digest)}.json"
 
 
 def _to_json(content: Any) -> bytes:

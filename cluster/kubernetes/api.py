@@ -7,12 +7,13 @@ the typed classes of the official client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 import urllib3
 
+from cluster.kubernetes.command import Command
 from cluster.kubernetes.transport import CutError, NotFoundError, Object, Transport
 from cluster.profile import Profile
 
@@ -152,6 +153,16 @@ class Api:
                 yield from stream.stream(2**16)
             except urllib3.exceptions.HTTPError as error:
                 raise CutError(f"the log of {pod} broke off: {error}") from error
+
+    def run(self, pod: str, container: str, command: Sequence[str], stdin: bytes) -> Command:
+        """Run a command in a container and return its output as a file.
+
+        Raises:
+            NotFoundError: The pod is gone.
+            TargetError: It cannot be run.
+        """
+        path = f"{self._path('pods', pod)}/exec"
+        return Command(self.transport, path, container, command, stdin)
 
     def _path(self, kind: str, name: str = "") -> str:
         path = f"/{KINDS[kind]}/namespaces/{self.namespace}/{kind}"

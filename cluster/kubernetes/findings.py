@@ -9,7 +9,7 @@ from typing import Any
 
 Object = Mapping[str, Any]
 
-HEAD, WORKER, SUBMITTER = "head", "worker", "submitter"
+HEAD, WORKER, SUBMITTER, READER = "head", "worker", "submitter", "reader"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Finding:
     message: str
     action: str
     role: str
-    """`head`, `worker` or `submitter`."""
+    """`head`, `worker`, `submitter` or `reader`."""
     blocks: bool = True
     """Whether it goes on until somebody does something."""
 

@@ -121,7 +121,7 @@ def submitter_pod(
 
     KubeRay adds where the head is, the job's id and Ray's token.
     """
-    text = _text_of("cluster.kubernetes.submitter")
+    text = text_of("cluster.kubernetes.submitter")
     container = {
         "name": "ray-job-submitter",
         "image": sending.profile.image,
@@ -199,7 +199,7 @@ def _fetching(sending: Sending) -> dict[str, Any]:
     found = [{"name": "bundle", "mountPath": ROOT}]
     if not isinstance(profile.storage, Bucket):
         found.append({"name": "config", "mountPath": CONFIG})
-    text = _text_of("cluster.bootstrap")
+    text = text_of("cluster.bootstrap")
     digest = sending.submission.bundle.digest
     return {
         "name": "fetch-bundle",
@@ -213,7 +213,7 @@ def _fetching(sending: Sending) -> dict[str, Any]:
     }
 
 
-def _text_of(module: str) -> str:
+def text_of(module: str) -> str:
     """Return the text of a module that runs in pods, and may import what is not here."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:

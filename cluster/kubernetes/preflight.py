@@ -37,6 +37,12 @@ RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (
 """What a user does in the namespace: group, resource, verbs."""
 VOLUME_RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (("", "configmaps", ("create", "get")),)
 """What comes in addition where files travel in a ConfigMap."""
+READING_RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (
+    ("", "pods", ("create", "delete", "get")),
+    ("", "pods/exec", ("create", "get")),
+)
+"""What comes in addition where results are read through a pod. A websocket is opened by GET, for
+which all versions ask for `get`, and Kubernetes from 1.35 on for `create` besides."""
 
 _QUICK_S = 5.0
 _INSTALL = (
@@ -98,7 +104,9 @@ def _seen(check: Callable[[], Iterator[Problem]]) -> list[Problem]:
 
 
 def _right_problems(profile: Profile, api: Api) -> Iterator[Problem]:
-    wanted = [*RIGHTS, *(VOLUME_RIGHTS if isinstance(profile.storage, Volume) else ())]
+    wanted = [*RIGHTS]
+    if isinstance(profile.storage, Volume):
+        wanted += [*VOLUME_RIGHTS, *(() if profile.storage.local_path else READING_RIGHTS)]
     for group, resource, verbs in wanted:
         plural, _, subresource = resource.partition("/")
         denied = [verb for verb in verbs if not api.may(verb, plural, group, subresource)]

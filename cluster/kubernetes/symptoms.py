@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster.kubernetes.findings import (
     HEAD,
+    READER,
     SUBMITTER,
     WORKER,
     Finding,
@@ -22,6 +23,7 @@ from cluster.kubernetes.findings import (
     refusals,
     removals,
 )
+from cluster.naming import ROLE
 
 RAY_CONTAINERS = ("ray-head", "ray-worker")
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -39,7 +41,7 @@ def findings(pods: Sequence[Object], events: Sequence[Object]) -> list[Finding]:
         events: Those of the submission's objects, in any order.
     """
     found = [*refusals(events), *removals(events)]
-    for pod in sorted(pods, key=lambda pod: (HEAD, SUBMITTER, WORKER).index(role_of(pod))):
+    for pod in sorted(pods, key=lambda pod: (HEAD, SUBMITTER, READER, WORKER).index(role_of(pod))):
         if not at(pod, "metadata", "deletionTimestamp"):
             about = [event for event in events if _names(event, pod)]
             found += next(([each] for each in _of_pod(pod, about)), [])
@@ -47,8 +49,11 @@ def findings(pods: Sequence[Object], events: Sequence[Object]) -> list[Finding]:
 
 
 def role_of(pod: Object) -> str:
-    """Return what a pod is for: `head`, `worker` or `submitter`."""
-    kind = at(pod, "metadata", "labels", "ray.io/node-type")
+    """Return what a pod is for: `head`, `worker`, `submitter` or `reader`."""
+    labels = at(pod, "metadata", "labels") or {}
+    if labels.get(ROLE) == READER:
+        return READER
+    kind = labels.get("ray.io/node-type")
     return kind if kind in (HEAD, WORKER) else SUBMITTER
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import urllib3
 from kubernetes.client import ApiException
+from kubernetes.stream.ws_client import create_websocket, get_websocket_url
+from websocket import WebSocketBadStatusException, WebSocketException
 
 from cluster.kubernetes.kubeconfig import load_client
 from cluster.target import TargetError
@@ -119,11 +123,22 @@ class Transport:
         Raises:
             TargetError: As :meth:`ask`.
         """
+        return self._tried(lambda: self._send(method, path, query, body), patience_s)
+
+    def connect(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """Return an open websocket, as `exec` speaks through; it is tried again as :meth:`ask` is.
+
+        Raises:
+            TargetError: As :meth:`ask`.
+        """
+        return self._tried(lambda: self._upgrade(path, query), PATIENCE_S).response
+
+    def _tried(self, send: Callable[[], Any], patience_s: float) -> Any:
         pause, waited, renewed = _FIRST_PAUSE_S, 0.0, False
         while True:
             began = time.monotonic()
             try:
-                response = self._send(method, path, query, body)
+                response = send()
             except (urllib3.exceptions.HTTPError, ApiException) as error:
                 fault: TargetError = self._unreachable(error)
                 least = 0.0
@@ -167,6 +182,27 @@ class Transport:
         if response.status >= 300 or not is_log:
             _ = response.response.data  # read here, where a broken connection is tried again
         return response
+
+    def _upgrade(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """Return an open websocket, or the refusal, as a response."""
+        _, url, headers, *_ = self._client.param_serialize(
+            "GET", path, query_params=list(query), auth_settings=["BearerToken"]
+        )
+        try:
+            socket = create_websocket(self._client.configuration, get_websocket_url(url), headers)
+        except WebSocketBadStatusException as error:
+            return SimpleNamespace(
+                status=error.status_code,
+                reason="the connection cannot be upgraded",
+                headers=urllib3.HTTPHeaderDict(error.resp_headers or {}),
+                response=SimpleNamespace(data=error.resp_body or b""),
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise urllib3.exceptions.SSLError(str(error)) from error
+        except (WebSocketException, OSError) as error:
+            raise urllib3.exceptions.ProtocolError(str(error)) from error
+        socket.settimeout(STREAM_IDLE_S)
+        return SimpleNamespace(status=200, response=socket)
 
     def _refusal(self, response: Any) -> TargetError:
         said = _message(response)

@@ -101,6 +101,11 @@ def print_hint(text: str, **style: Any) -> None:
     stdout().print(text, soft_wrap=True, markup=False, highlight=False, **style)
 
 
+def print_waiting(text: str) -> None:
+    """Say on the console of progress what is waited for."""
+    stderr().print(text, style="dim", markup=False, highlight=False)
+
+
 def format_duration(seconds: float) -> str:
     """Return seconds as people say them: `48s`, `3m 20s`, `2h 05m`."""
     total = round(seconds)

@@ -14,11 +14,12 @@ from orchestrator.cli.console import (
     StoreOption,
     SweepOption,
     print_json,
+    print_waiting,
     stdout,
 )
 from orchestrator.errors import FanflareError
-from orchestrator.running.trial_logs import trial_logs
-from orchestrator.submitting.profile_file import read_profile, readable_store
+from orchestrator.submitting.profile_file import read_profile
+from orchestrator.submitting.reading import results_of
 from orchestrator.submitting.sending import Sent
 
 NAME = "logs"
@@ -54,7 +55,8 @@ def logs(
         raise FanflareError(
             "--follow is for a driver's log: what a trial prints is kept when its stage ends"
         )
-    found = trial_logs(trial, sweep, readable_store(profile, store))
+    with results_of(profile, store, print_waiting) as results:
+        found = results.logs(trial, sweep)
     if json:
         print_json({"stages": [asdict(log) for log in found]})
         return

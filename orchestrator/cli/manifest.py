@@ -11,7 +11,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from cluster.store import Store
-from orchestrator.cli.console import ClusterOption, JsonOption, SweepArgument, stderr
+from orchestrator.cli.console import (
+    ClusterOption,
+    JsonOption,
+    SweepArgument,
+    print_waiting,
+    stderr,
+)
 from orchestrator.errors import SubmissionError
 from orchestrator.running.saved_sweep import keep_bundle
 from orchestrator.submitting.profile_file import read_profile, store_here
@@ -34,7 +40,7 @@ def manifest(
         raise SubmissionError(
             f"a manifest is for the target 'kubernetes'; this profile says {profile.kind!r}"
         )
-    prepared = prepare(sweep, profile)
+    prepared = prepare(sweep, profile, say=print_waiting)
     # Late: a command that sends nothing to Kubernetes need not know it.
     from cluster.kubernetes.manifest import manifests  # noqa: PLC0415
 

@@ -16,13 +16,14 @@ from orchestrator.cli.console import (
     command_line,
     print_hint,
     print_json,
+    print_waiting,
     stderr,
     stdout,
 )
 from orchestrator.running.saved_sweep import DEFAULT_STORE
-from orchestrator.running.workspace import open_sweep
-from orchestrator.submitting.profile_file import read_profile, readable_store
+from orchestrator.submitting.profile_file import read_profile
 from orchestrator.submitting.pulling import pull as bring
+from orchestrator.submitting.reading import results_of
 
 NAME = "pull"
 
@@ -40,15 +41,18 @@ def pull(
     json: JsonOption = False,
 ) -> None:
     """Copy results to this machine and write the report; the same command brings what is new."""
-    workspace = open_sweep(sweep, readable_store(read_profile(cluster), store))
     console = stderr()
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    with (
+        results_of(read_profile(cluster), store, print_waiting) as results,
+        Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
+    ):
         bar = progress.add_task("copying", total=None)
         pulled = bring(
-            workspace,
+            results.open(sweep),
             to.resolve(),
             everything=everything,
             observer=lambda done, total: progress.update(bar, completed=done, total=total),
+            fetch=results.fetch,
         )
     if json:
         print_json(pulled.to_json())

@@ -23,10 +23,10 @@ def show_whereabouts(found: Whereabouts, *, is_sent: bool) -> None:
         _show_status(found.status)
     if found.standing is not None:
         _show_standing(found.standing)
-    elif found.unreached:
-        stdout().print(found.unreached, style="yellow", markup=False, highlight=False)
-    elif is_sent:
+    elif is_sent and not found.unreached:
         stdout().print("The cluster knows of no submission.")
+    if found.unreached:
+        stdout().print(found.unreached, style="yellow", markup=False, highlight=False)
 
 
 def _show_standing(standing: Standing) -> None:

@@ -10,6 +10,7 @@ from orchestrator.cli.console import (
     command_line,
     print_hint,
     print_json,
+    print_waiting,
 )
 from orchestrator.cli.standing import show_whereabouts
 from orchestrator.submitting.profile_file import read_profile
@@ -25,7 +26,7 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Show where a sweep stands: its state, its trials by state, what runs now, what failed."""
-    found = Sent(sweep, read_profile(cluster), store).whereabouts()
+    found = Sent(sweep, read_profile(cluster), store, print_waiting).whereabouts()
     if json:
         print_json(found.to_json())
         return

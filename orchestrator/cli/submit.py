@@ -19,6 +19,7 @@ from orchestrator.cli.console import (
     command_line,
     print_hint,
     print_json,
+    print_waiting,
     stderr,
     stdout,
 )
@@ -49,7 +50,7 @@ def submit(
     problem of the cluster.
     """
     profile = read_profile(cluster)
-    prepared = prepare(sweep, profile, store=store)
+    prepared = prepare(sweep, profile, store=store, say=print_waiting)
     problems = problems_of(prepared, profile)
     if problems or dry_run:
         _show_check(prepared, profile, problems, json=json)
@@ -76,7 +77,8 @@ def follow(sent: Sent, *, json: bool = False) -> int:
     except KeyboardInterrupt:
         stderr().print("The sweep goes on; `fanflare cancel` ends it.", style="yellow")
         raise
-    found = Sent(sent.name, sent.profile, sent.store).whereabouts()
+    store = None if sent.profile.storage else sent.store  # the place of the cluster is not one here
+    found = Sent(sent.name, sent.profile, store, print_waiting).whereabouts()
     if json:
         print_json(found.to_json())
     else:

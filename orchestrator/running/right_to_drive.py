@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cluster.lease import LeaseTakenError, holder_of, lease
+from cluster.lease import Holder, LeaseTakenError, holder_of, lease
 from cluster.store import Store
 from orchestrator.errors import SweepBusyError
 
@@ -47,15 +50,21 @@ def driving(store: Store, name: str, folder: Path, *, wait_s: float = 0.0) -> It
 
 def is_driven(store: Store, name: str, folder: Path) -> bool:
     """Return whether a process drives a sweep now."""
-    if not store.is_local:
-        return holder_of(store, _lease(name)) is not None
-    if not folder.is_dir():
+    if holder_of(store, _lease(name)) is not None:
+        return True
+    if not store.is_local or not folder.is_dir():
         return False
     try:
         with FileLock(folder / "driver.lock").acquire(timeout=0):
             return False
     except Timeout:
         return True
+
+
+def note_driver(store: Store, name: str) -> None:
+    """Note in a copy of a store that somebody drives the sweep where the copy comes from."""
+    holder = Holder(owner="its driver", host="the cluster", renewed_at=time.time())
+    store.write_bytes(_lease(name), json.dumps(asdict(holder)).encode())
 
 
 @contextmanager

@@ -53,6 +53,19 @@ def saved_id(store: Store, name: str) -> str:
         return ""
 
 
+def is_saved(store: Store, name: str) -> bool:
+    """Return whether the store has a copy of a sweep's file."""
+    return _copy_path(name) in store.list_files(f"sweeps/{name}")
+
+
+def saved_bundle(store: Store, name: str) -> str:
+    """Return the digest of the bundle in which a sweep was sent, an empty string if it was not."""
+    try:
+        return str(json.loads(store.read_bytes(_copy_path(name))).get("bundle", ""))
+    except (OSError, ValueError):
+        return ""
+
+
 def saved_sweep(name: str, location: str | None) -> SweepFile:
     """Return the file of a sweep as it was last run.
 

@@ -28,7 +28,7 @@ def trial_logs(prefix: str, sweep: str | None = None, store: str | None = None) 
     Raises:
         UnknownNameError: No trial, or more than one, has such an id.
     """
-    return _logs(*find_trial(prefix, sweep, store))
+    return logs_of(*find_trial(prefix, sweep, store))
 
 
 def find_trial(
@@ -69,7 +69,8 @@ def _workspaces(sweep: str | None, store: str | None) -> Iterator[Workspace]:
             continue  # a sweep that cannot be read any more hides no other
 
 
-def _logs(trial: Trial, workspace: Workspace) -> list[StageLog]:
+def logs_of(trial: Trial, workspace: Workspace) -> list[StageLog]:
+    """Return what a trial's stages printed, inputs first."""
     return [
         StageLog(
             stage=workspace.nodes[digest].stage.name,

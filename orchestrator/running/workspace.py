@@ -209,10 +209,13 @@ def _sweep_file(given: SweepLike, store: str | None) -> SweepFile:
         return SweepFile(given.model_dump(mode="json", exclude_unset=True))
     if isinstance(given, Mapping):
         return SweepFile(dict(given))
+    return SweepFile.read(Path(given)) if is_sweep_file(given) else saved_sweep(str(given), store)
+
+
+def is_sweep_file(given: str | Path) -> bool:
+    """Return whether this names a file rather than a sweep of a store."""
     path = Path(given)
-    if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
-        return SweepFile.read(path)
-    return saved_sweep(str(given), store)
+    return path.suffix in (".yaml", ".yml", ".json") or path.is_file()
 
 
 def _store_location(sweep: Sweep, file: SweepFile) -> str:

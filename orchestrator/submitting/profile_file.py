@@ -56,22 +56,9 @@ def store_here(profile: Profile) -> str | None:
     return profile.storage.local_path if profile.storage else None
 
 
-def readable_store(profile: Profile, given: str | None = None) -> str | None:
-    """Return where this machine reads the results; None for where the sweep says.
-
-    Args:
-        profile: The cluster.
-        given: Where they are by the command line, which goes first.
-
-    Raises:
-        SubmissionError: It does not see them.
-    """
-    if given is None and isinstance(profile.storage, Volume) and not profile.storage.local_path:
-        raise SubmissionError(
-            "this machine does not see the results: name `storage.local_path` in the profile, "
-            "the place where the volume is mounted here, or their place with --store"
-        )
-    return given or store_here(profile)
+def is_out_of_sight(profile: Profile) -> bool:
+    """Return whether the results are on a volume that this machine does not mount."""
+    return isinstance(profile.storage, Volume) and not profile.storage.local_path
 
 
 def store_there(profile: Profile) -> str | None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.artifact import Record, StoreError
+from cluster.layout import files_of
 from cluster.store import Store
 from orchestrator.errors import SubmissionError
-from orchestrator.running.saved_sweep import bundle_around, bundle_path
+from orchestrator.running.saved_sweep import bundle_path, saved_bundle
 from orchestrator.running.session import report
 from orchestrator.running.workspace import Workspace
+from orchestrator.submitting.reading import Fetch
+
+BATCH_BYTES = 256 * 2**20
+BATCH_RESULTS = 1000
+"""So much is fetched at once: a stream that is cut loses little, and many small files are few
+requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,7 @@ def pull(
     *,
     everything: bool = False,
     observer: Callable[[int, int], None] = lambda done, total: None,
+    fetch: Fetch | None = None,
 ) -> Pulled:
     """Copy a sweep to a store on this machine, and write its report there.
 
@@ -52,6 +61,7 @@ def pull(
         everything: Whether to bring the files of all stages, weights and features too; else
             those of every trial's last stage, and of the others what is known of them.
         observer: Called with how many stages of how many are there.
+        fetch: How files come where the workspace's store has records only; None where it has all.
 
     Raises:
         SubmissionError: It is the same store.
@@ -66,13 +76,24 @@ def pull(
     records = source.find(workspace.nodes)
     known = target.find(records)
     results = {trial.result_digest for trial in workspace.trials}
-    num_copied = size_bytes = 0
-    for done, (digest, record) in enumerate(records.items(), start=1):
-        wants_files = everything or digest in results
-        if digest not in known or (wants_files and not target.has_files(known[digest])):
-            size_bytes += target.take(source, record, with_files=wants_files)
-            num_copied += 1
-        observer(done, len(records))
+    wanted = [
+        _Wanted(record=record, with_files=everything or digest in results)
+        for digest, record in records.items()
+    ]
+    missing = [each for each in wanted if not each.is_in(target, known)]
+    done, size_bytes = len(records) - len(missing), 0
+    observer(done, len(records))
+    for batch in _batches(missing):
+        if fetch is not None:
+            paths = [path for each in batch if each.with_files for path in files_of(each.record)]
+            size_bytes += fetch(paths, folder) if paths else 0
+        for each in batch:
+            with_files = each.with_files and fetch is None
+            if each.with_files and fetch is not None and not target.has_files(each.record):
+                raise StoreError(f"files of artifact {each.record.digest[:12]} are missing there")
+            size_bytes += target.take(source, each.record, with_files=with_files)
+            done += 1
+            observer(done, len(records))
     for name in _traces(workspace):
         content = source.read_bytes(name)
         target.write_bytes(name, content)
@@ -83,10 +104,40 @@ def pull(
         sweep=workspace.sweep.name,
         store=str(folder),
         num_results=len(records),
-        num_copied=num_copied,
+        num_copied=len(missing),
         size_bytes=size_bytes,
         report=str(report_path),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A result, and how much of it is wanted."""
+
+    record: Record
+    with_files: bool
+
+    def is_in(self, target: Store, known: Mapping[str, Record]) -> bool:
+        there = known.get(self.record.digest)
+        return there is not None and (not self.with_files or target.has_files(there))
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(self.record.files.values()) if self.with_files else 0
+
+
+def _batches(wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
+    """Yield results in groups that are fetched at once; a group is never empty."""
+    batch: list[_Wanted] = []
+    size_bytes = 0
+    for each in wanted:
+        batch.append(each)
+        size_bytes += each.size_bytes
+        if size_bytes >= BATCH_BYTES or len(batch) >= BATCH_RESULTS:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
 
 
 def _traces(workspace: Workspace) -> list[str]:
@@ -95,6 +146,5 @@ def _traces(workspace: Workspace) -> list[str]:
     files = [*store.list_files(folder), *store.list_files(f"{folder}/journal")]
     found = [name for name in files if name.endswith((".json", ".jsonl"))]
     found = [name for name in found if not name.endswith(("/driver.json", "/submission.json"))]
-    if around := bundle_around(workspace.file.path):
-        found.append(bundle_path(around[1]))
-    return found
+    bundle = bundle_path(saved_bundle(store, workspace.sweep.name))
+    return found + [name for name in store.list_files("bundles") if name == bundle]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cluster.job import State
 from cluster.profile import Profile
-from cluster.target import Problem, Standing, Target, TargetError, open_target
+from cluster.target import Problem, Standing, Target, open_target
 from orchestrator.errors import SubmissionError, UnknownNameError
 from orchestrator.running.status import SweepStatus, sweep_status
 from orchestrator.running.workspace import Workspace, open_sweep
-from orchestrator.submitting.profile_file import store_here, store_there
+from orchestrator.submitting.profile_file import is_out_of_sight, store_here, store_there
+from orchestrator.submitting.reading import Say, results_of, say_nothing, told
 from orchestrator.submitting.submission import Prepared
 
 
@@ -46,7 +47,7 @@ class Whereabouts:
     status: SweepStatus | None
     """None where this machine does not see the store, or nothing has been written yet."""
     unreached: str = ""
-    """Why the target could not be asked, where the store can."""
+    """Why one of the two could not be asked, where the other can."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; the keys are documented in docs/json.md."""
@@ -62,14 +63,19 @@ class Sent:
         sweep: Its file, or its name.
         profile: Where it is.
         store: Where results are, for the target `local`.
+        say: Told what is waited for, where results come through a pod.
 
     Raises:
         UnknownNameError: There is neither such a file nor, where no target can be asked by a
             name alone, such a sweep in the store.
     """
 
-    def __init__(self, sweep: str, profile: Profile, store: str | None = None) -> None:
+    def __init__(
+        self, sweep: str, profile: Profile, store: str | None = None, say: Say = say_nothing
+    ) -> None:
         self.profile = profile
+        self._given = sweep
+        self._say = say
         self.workspace = _opened(sweep, store or store_here(profile), profile)
         self.name = self.workspace.sweep.name if self.workspace else sweep
         there = store_there(profile)
@@ -93,7 +99,7 @@ class Sent:
         Raises:
             SubmissionError: The target cannot be asked.
         """
-        with _told():
+        with told():
             return self.target.standing(self.name, self.store)
 
     def whereabouts(self) -> Whereabouts:
@@ -112,9 +118,21 @@ class Sent:
             if status is None:
                 raise
             unreached = str(error)
-        if standing is None and self.workspace is None:
-            raise self.unknown()
+        if is_out_of_sight(self.profile) and _may_have_results(standing):
+            status, unreached = self._status_there()
+        if standing is None and status is None and self.workspace is None:
+            raise SubmissionError(unreached) if unreached else self.unknown()
         return Whereabouts(name=self.name, standing=standing, status=status, unreached=unreached)
+
+    def _status_there(self) -> tuple[SweepStatus | None, str]:
+        """Return what a store tells that only the cluster sees, or why it could not be asked."""
+        try:
+            with results_of(self.profile, say=self._say) as results:
+                return sweep_status(results.open(self._given)), ""
+        except UnknownNameError:
+            return None, ""
+        except SubmissionError as error:
+            return None, f"what the store knows is not shown: {error}"
 
     def logs(self, *, follow: bool = False) -> Iterator[str]:
         """Yield the lines of its driver.
@@ -122,7 +140,7 @@ class Sent:
         Raises:
             SubmissionError: The target cannot be asked, or knows none.
         """
-        with _told():
+        with told():
             yield from self.target.logs(self.name, self.store, follow=follow)
 
     def cancel(self) -> Standing | None:
@@ -134,7 +152,7 @@ class Sent:
         standing = self.standing()
         if standing is None or standing.state.is_final():
             return None
-        with _told():
+        with told():
             self.target.cancel(self.name, self.store)
         return standing
 
@@ -152,7 +170,7 @@ def problems_of(prepared: Prepared, profile: Profile) -> Sequence[Problem]:
     Raises:
         SubmissionError: The target cannot be reached.
     """
-    with _told():
+    with told():
         return reached(profile).problems(prepared.submission)
 
 
@@ -164,7 +182,7 @@ def send(prepared: Prepared, profile: Profile) -> Submitted:
     """
     submission = prepared.submission
     target = reached(profile)
-    with _told():
+    with told():
         before = target.standing(submission.name, submission.store)
         standing = target.submit(submission)
     was_there = before is not None and not before.state.is_final() and before.id == standing.id
@@ -181,17 +199,8 @@ def reached(profile: Profile) -> Target:
     Raises:
         SubmissionError: It cannot be reached.
     """
-    with _told():
+    with told():
         return open_target(profile)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Let a target's errors end a command with a message."""
-    try:
-        yield
-    except TargetError as error:
-        raise SubmissionError(str(error)) from error
 
 
 def _opened(sweep: str, store: str | None, profile: Profile) -> Workspace | None:
@@ -202,6 +211,11 @@ def _opened(sweep: str, store: str | None, profile: Profile) -> Workspace | None
         if profile.kind == "local" or Path(sweep).suffix in (".yaml", ".yml", ".json"):
             raise
         return None
+
+
+def _may_have_results(standing: Standing | None) -> bool:
+    """Return whether it is worth a look at a store that is reached through a pod."""
+    return standing is None or standing.state is not State.SCHEDULED
 
 
 def _is_seen(profile: Profile) -> bool:

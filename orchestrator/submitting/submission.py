@@ -12,8 +12,9 @@ from cluster.profile import Profile
 from cluster.target import Submission
 from orchestrator.errors import SubmissionError
 from orchestrator.planning.plan import Plan
-from orchestrator.running.workspace import SweepLike, Workspace, open_sweep
-from orchestrator.submitting.profile_file import store_here, store_there
+from orchestrator.running.workspace import SweepLike, Workspace, is_sweep_file, open_sweep
+from orchestrator.submitting.profile_file import is_out_of_sight, store_here, store_there
+from orchestrator.submitting.reading import Say, results_of, say_nothing
 from orchestrator.submitting.request import REQUEST_FILE, Request
 from orchestrator.submitting.travel import SWEEP_FOLDER, bundle_of, ids_digest
 
@@ -31,13 +32,16 @@ class Prepared:
     """Whether the store was seen, so that the plan knows what is finished."""
 
 
-def prepare(given: SweepLike, profile: Profile, *, store: str | None = None) -> Prepared:
+def prepare(
+    given: SweepLike, profile: Profile, *, store: str | None = None, say: Say = say_nothing
+) -> Prepared:
     """Return what is to be sent.
 
     Args:
         given: The sweep.
         profile: Where it is to be sent.
         store: Where results are, for the target `local`.
+        say: Told what is waited for, where a sweep is read through a pod.
 
     Raises:
         InvalidSweepError: The sweep has faults.
@@ -45,9 +49,7 @@ def prepare(given: SweepLike, profile: Profile, *, store: str | None = None) -> 
     """
     if store is not None and profile.storage is not None:
         raise SubmissionError("the profile says where results are; leave --store out")
-    here = store or store_here(profile)
-    workspace = open_sweep(given, here)
-    is_seen = here is not None or profile.kind == "local"
+    workspace, is_seen = _opened(given, profile, store, say)
     capacity = capacity_of(profile)
     gpu_memory_gib = _gpu_memory_gib(profile)
     plan = workspace.plan(fresh=not is_seen, capacity=capacity, gpu_memory_gib=gpu_memory_gib)
@@ -71,6 +73,20 @@ def prepare(given: SweepLike, profile: Profile, *, store: str | None = None) -> 
         tracking_uri=profile.tracking_uri or _tracking_uri_of(workspace),
     )
     return Prepared(workspace=workspace, plan=plan, submission=submission, is_plan_certain=is_seen)
+
+
+def _opened(
+    given: SweepLike, profile: Profile, store: str | None, say: Say
+) -> tuple[Workspace, bool]:
+    """Return the sweep, and whether what is finished is known.
+
+    A file needs no store to be sent; a name is looked up wherever the store is.
+    """
+    if is_out_of_sight(profile) and isinstance(given, str) and not is_sweep_file(given):
+        with results_of(profile, say=say) as results:
+            return results.open(given), True
+    here = store or store_here(profile)
+    return open_sweep(given, here), here is not None or profile.kind == "local"
 
 
 def capacity_of(profile: Profile) -> Resources | None:

@@ -55,7 +55,9 @@ def test_the_first_page_lists_all_configs_with_their_means_best_first(
     seen = watch(address, viewport=SCREEN)
     page = seen.page
     shown(page, f"{NUM_TASKS * NUM_CONFIGS_OF_A_TASK} matching runs")
-    names = page.get_by_role("row").get_by_role("link").all_inner_texts()
+    links = page.get_by_role("row").get_by_role("link")
+    links.nth(10).wait_for(timeout=TIMEOUT_MS)  # the rows come later than their number
+    names = links.all_inner_texts()
     best = swept.report.leaderboard.tasks["easy"][0]
     assert names[0].startswith("large full learning_rate=0.01 train_size=100 on ")
     assert not any("seed" in name for name in names), "configs only"
@@ -79,6 +81,7 @@ def test_five_configs_are_compared_number_by_number(
         boxes.nth(number).check()
     page.get_by_role("button", name="Compare", exact=True).click()
     shown(page, f"Comparing {NUM_COMPARED} Runs")
+    shown(page, "validation/mean")  # the numbers come later than the heading
     text = page.locator("main").inner_text()
     assert text.count("large full learning_rate=") == NUM_COMPARED
     metrics = text.rpartition("\nMetrics\n")[2].splitlines()
@@ -103,7 +106,7 @@ def test_the_report_with_its_plots_shows_among_the_artifacts(parent: str, watch:
     plot = frame.locator(".plot").first
     plot.scroll_into_view_if_needed()
     plot.locator(".main-svg").first.wait_for(timeout=TIMEOUT_MS)
-    assert plot.locator(".trace, .point").count() > 0
+    plot.locator(".trace, .point").first.wait_for(state="attached", timeout=TIMEOUT_MS)
 
 
 def test_the_models_are_the_chosen_configs(address: str, watch: Open, swept: Swept) -> None:

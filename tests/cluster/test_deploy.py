@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cluster.kubernetes.manifest import manifests
-from cluster.kubernetes.preflight import RIGHTS, VOLUME_RIGHTS
+from cluster.kubernetes.preflight import READING_RIGHTS, RIGHTS, VOLUME_RIGHTS
 from cluster.kubernetes.rules import profile_problems, rule_problems
 from cluster.profile import (
     Bucket,
@@ -103,7 +103,7 @@ def test_services_find_their_pods():
 
 def test_the_role_allows_all_that_is_asked_for():
     [role] = objects(DEPLOY / "submitter-role.yaml")
-    for group, resource, verbs in [*RIGHTS, *VOLUME_RIGHTS]:
+    for group, resource, verbs in [*RIGHTS, *VOLUME_RIGHTS, *READING_RIGHTS]:
         allowed = {
             verb
             for rule in role["rules"]

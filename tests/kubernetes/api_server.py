@@ -18,11 +18,13 @@ from tests.kubernetes import discovery, refusals
 from tests.kubernetes.certificate import self_signed, server_context
 from tests.kubernetes.faults import Faults
 from tests.kubernetes.kinds import KINDS, definition_of, kind_of
+from tests.kubernetes.kubelet import Kubelet
 from tests.kubernetes.objects import Objects
 from tests.kubernetes.pod_logs import PodLogs
 from tests.kubernetes.reading import Reading
 from tests.kubernetes.requests import Answer, Request
 from tests.kubernetes.schemas import schema_of
+from tests.kubernetes.websockets import upgrade_headers
 from tests.kubernetes.writing import Writing
 
 USER = "laptop"
@@ -36,6 +38,7 @@ class ApiServer:
         objects: What is in the cluster.
         logs: What containers have printed.
         faults: What goes wrong next.
+        kubelet: What runs in pods.
         requests: The (verb, resource, name) of all requests about objects, in their order.
     """
 
@@ -43,6 +46,7 @@ class ApiServer:
         self.objects = Objects()
         self.logs = PodLogs()
         self.faults = Faults()
+        self.kubelet = Kubelet(self.objects)
         self.requests = []
         self.token = secrets.token_hex(8)
         self._stopped = threading.Event()
@@ -114,17 +118,25 @@ class ApiServer:
         failure = self.faults.next_failure(request.verb, request.resource, self.objects.version)
         if failure:
             raise failure
-        if self.faults.denies(request.verb, request.resource):
-            raise refusals.forbidden(
-                request.kind,
-                request.verb,
-                user=USER,
-                resource=request.resource,
-                namespace=request.namespace,
-                name=request.name,
-            )
+        # From Kubernetes 1.35 on whoever opens a websocket needs the right to create one, too.
+        verbs = ("get", "create") if request.subresource == "exec" else (request.verb,)
+        for verb in verbs:
+            if self.faults.denies(verb, request.resource):
+                raise refusals.forbidden(
+                    request.kind,
+                    verb,
+                    user=USER,
+                    resource=request.resource,
+                    namespace=request.namespace,
+                    name=request.name,
+                )
+        if request.subresource == "exec":
+            return self.kubelet.answer(request)
         part = self._reading if request.verb in ("get", "list", "watch") else self._writing
-        return getattr(part, request.verb)(request)
+        answer = getattr(part, request.verb)(request)
+        if (request.verb, request.resource) == ("create", "pods") and not request.dry_run:
+            self.kubelet.start(answer.body)
+        return answer
 
 
 class _Server(ThreadingHTTPServer):
@@ -154,6 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             query=dict(parse_qsl(url.query, keep_blank_values=True)),
             content_type=self.headers.get("Content-Type") or "application/json",
             content=content,
+            words=[value for key, value in parse_qsl(url.query) if key == "command"],
         )
         try:
             if length > MAX_BODY:
@@ -163,12 +176,27 @@ class _Handler(BaseHTTPRequestHandler):
         except refusals.ApiError as error:
             self._refuse(error)
             return
-        if isinstance(answer.body, dict | str):
+        if answer.code == 101:
+            self._run(answer.body)
+        elif isinstance(answer.body, dict | str):
             self._send(answer, {}, request.warnings)
         else:
             self._stream(answer, request)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 (the library's names)
+
+    def _run(self, command):
+        self.close_connection = True
+        headers = upgrade_headers(self.headers)
+        if headers is None:
+            self._refuse(refusals.bad_request("Upgrade request required"))
+            return
+        self.send_response(101)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+        self.server.api.kubelet.run(command, self.connection)
 
     def _refuse(self, error):
         if error.code == 0:

@@ -87,6 +87,7 @@ def _resource(kind):
         yield {**common, "name": f"{kind.plural}/status", "verbs": ["get", "patch", "update"]}
     if kind.name == "Pod":
         yield {**common, "name": "pods/log", "verbs": ["get"]}
+        yield {**common, "name": "pods/exec", "verbs": ["create", "get"]}
 
 
 def _openapi(rest, kinds):

@@ -35,6 +35,8 @@ class Request:
     subresource: str | None = None
     verb: str = ""
     warnings: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    """The program and its arguments, for `exec`."""
 
     @property
     def resource(self):
@@ -72,7 +74,7 @@ class Request:
         self.kind = found[0]
         self.name, self.subresource = ([*rest[1:], None, None])[:2]
         known = {None} | ({"status"} if self.kind.has_status else set())
-        if self.subresource not in known | ({"log"} if self.kind.name == "Pod" else set()):
+        if self.subresource not in known | ({"log", "exec"} if self.kind.name == "Pod" else set()):
             raise refusals.no_such_path()
         self.verb = VERBS.get((self.method, self.name is not None), "")
         about_all = self.verb in ("list", "deletecollection")
