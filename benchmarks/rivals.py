@@ -30,7 +30,7 @@ from orchestrator.running.worker_context import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.seeding import stream_seed
 from pipelines.sources import fetch_model
-from pipelines.transfer.data.loading import load
+from pipelines.transfer.data.loading import SPLITS, load
 from pipelines.transfer.examples import new_head
 
 MODEL = "all-MiniLM-L6-v2"
@@ -243,11 +243,19 @@ def encoded(task: str, sizes: tuple[int, int, int]) -> dict[str, list[dict[str, 
     return found
 
 
-def features_of(task: str, sizes: tuple[int, int, int]) -> Any:
-    """Return a task's features by split in Ray's object store."""
+def cached_features(
+    task: str, sizes: tuple[int, int, int], folder: Path
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return a task's features and labels by split; they are kept in a file in a folder."""
+    path = folder / f"{task}.npz"
+    if path.exists():
+        with np.load(path) as file:
+            return {split: (file[split], file[f"{split}_labels"]) for split in SPLITS}
     torch.set_num_threads(2)
-    data = texts(task, sizes)
-    return ray.put({split: (embed_all(rows), labels) for split, (rows, labels) in data.items()})
+    data = {split: (embed_all(rows), own) for split, (rows, own) in texts(task, sizes).items()}
+    labels = {f"{split}_labels": own for split, (_, own) in data.items()}
+    np.savez(path, **{split: features for split, (features, _) in data.items()}, **labels)
+    return data
 
 
 def fit(

@@ -6,7 +6,7 @@ Every side is a new process with an empty store, timed from its start to its end
 data are downloaded before. Both sides write every trial to MLflow on SQLite, but for the row
 `untracked`, where neither does. Test accuracies of both
 sides are compared before a ratio is printed; a rival that would take hours runs some trials and
-is extrapolated, which is said.
+is extrapolated, which is said. For the row `heads` both sides have computed the features before.
 """
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ FULL_RATES = [5e-5, 1e-4, 2e-4, 4e-4]
 LARGEST_GAP = 0.03
 """By how much the mean test accuracies of two sides may differ: the heads start elsewhere and are
 trained by other optimizers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Two sides of a comparison, each an expression over this module and `folder`."""
+
+    name: str
+    ours: str
+    theirs: str
+    num_trials: int
+    goal: float
+    before_ours: str = ""
+    """What is run in the same folder first, and not timed."""
+    before_theirs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +113,13 @@ def trainings(sizes: tuple[int, int, int], space: dict[str, Any], **more: Any) -
     }
 
 
+def encoders(tasks: list[str]) -> dict[str, Any]:
+    """Return a sweep of a head a task, on the features of :func:`probes`, but none of its heads."""
+    first = probes(1, tasks)
+    space = {**first["space"], "learning_rate": 2 * max(RATES), "weight_decay": 0.0}
+    return {**first, "name": "features", "space": space}
+
+
 def partials(**more: Any) -> dict[str, Any]:
     """Return a sweep of trials that train the uppermost of six layers."""
     space = {
@@ -108,7 +129,7 @@ def partials(**more: Any) -> dict[str, Any]:
         "learning_rate": [1e-4, 2e-4, 5e-4, 1e-3],
         "head_learning_rate": [0.003, 0.01],
     }
-    return trainings((400, 100, 200), space, max_concurrent=1, **more)
+    return trainings(SIZES, space, max_concurrent=1, **more)
 
 
 def fulls() -> dict[str, Any]:
@@ -164,7 +185,7 @@ def tune_features(tasks: list[str], num_seeds: int, folder: Path, *, tracked: bo
     from benchmarks import rivals  # noqa: PLC0415
 
     rivals.ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    features = [rivals.features_of(task, SIZES) for task in tasks]
+    features = [rivals.ray.put(rivals.cached_features(task, SIZES, folder)) for task in tasks]
     started_at = time.perf_counter()
     space = {
         "features": features,
@@ -176,6 +197,14 @@ def tune_features(tasks: list[str], num_seeds: int, folder: Path, *, tracked: bo
     }
     found = rivals.fit(rivals.CachedFeatures, space, folder, tracked=tracked)
     _print_rival(found, started_at)
+
+
+def cache_features(tasks: list[str], folder: Path) -> None:
+    """Cache features by hand, and no more."""
+    from benchmarks import rivals  # noqa: PLC0415
+
+    for task in tasks:
+        rivals.cached_features(task, SIZES, folder)
 
 
 def tune_trainer(folder: Path) -> None:
@@ -198,26 +227,21 @@ def _print_rival(found: list[float], started_at: float) -> None:
     print(json.dumps(facts))
 
 
-def in_new_process(call: str) -> Side:
-    """Run one side, an expression over this module and `folder`, and time all of it."""
-    code = (
-        "from pathlib import Path; import sys; from benchmarks.sharing import *\n"
-        f"folder = Path(sys.argv[1])\n{call}"
-    )
+def in_new_process(call: str, before: str = "") -> Side:
+    """Run one side, an expression over this module and `folder`, and time all of it.
+
+    Args:
+        call: The side.
+        before: What is run in the same folder first, and not timed.
+    """
     with tempfile.TemporaryDirectory(prefix="sharing-") as folder:
+        if before:
+            _called(before, folder)
         started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code, folder],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(Path.cwd())},
-            check=False,
-        )
+        printed = _called(call, folder)
         seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"{call} failed:\n{done.stderr[-3000:]}")
     # Ray Tune may have the last word.
-    told = [line for line in done.stdout.splitlines() if line.startswith('{"num_trials"')]
+    told = [line for line in printed.splitlines() if line.startswith('{"num_trials"')]
     facts = json.loads(told[-1])
     fixed_s = seconds - facts["trials_s"] if "trials_s" in facts else 0.0
     return Side(
@@ -228,17 +252,38 @@ def in_new_process(call: str) -> Side:
     )
 
 
-def compare(name: str, ours: str, theirs: str, num_trials: int, repeats: int, goal: float) -> None:
+def _called(call: str, folder: str) -> str:
+    """Return what an expression prints in a new process."""
+    code = (
+        "from pathlib import Path; import sys; from benchmarks.sharing import *\n"
+        f"folder = Path(sys.argv[1])\n{call}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(Path.cwd())},
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{call} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def compare(row: Row, repeats: int) -> None:
     """Print the ratio of two sides, the median of the repeats, with the smallest and largest."""
     ratios = []
     for _ in range(repeats):
-        one, other = in_new_process(ours), in_new_process(theirs)
-        if one.num_trials != num_trials:
-            raise SystemExit(f"{name}: {one.num_trials} of {num_trials} trials")
+        one = in_new_process(row.ours, row.before_ours)
+        other = in_new_process(row.theirs, row.before_theirs)
+        if one.num_trials != row.num_trials:
+            raise SystemExit(f"{row.name}: {one.num_trials} of {row.num_trials} trials")
         if abs(one.accuracy - other.accuracy) > LARGEST_GAP:
-            raise SystemExit(f"{name}: accuracy {one.accuracy:.3f} against {other.accuracy:.3f}")
-        rival_s = other.extrapolated(num_trials)
-        note = "" if other.num_trials == num_trials else f" (from {other.num_trials} trials)"
+            raise SystemExit(
+                f"{row.name}: accuracy {one.accuracy:.3f} against {other.accuracy:.3f}"
+            )
+        rival_s = other.extrapolated(row.num_trials)
+        note = "" if other.num_trials == row.num_trials else f" (from {other.num_trials} trials)"
         print(
             f"  fanflare {one.seconds:7.1f} s, accuracy {one.accuracy:.3f};"
             f" rival {rival_s:8.1f} s{note}, accuracy {other.accuracy:.3f}",
@@ -246,87 +291,110 @@ def compare(name: str, ours: str, theirs: str, num_trials: int, repeats: int, go
         )
         ratios.append(rival_s / one.seconds)
     print(
-        f"{name}: {statistics.median(ratios):.1f} times"
-        f" ({min(ratios):.1f} to {max(ratios):.1f}, goal {goal:g})",
+        f"{row.name}: {statistics.median(ratios):.1f} times"
+        f" ({min(ratios):.1f} to {max(ratios):.1f}, goal {row.goal:g})",
         flush=True,
     )
 
 
-def trunk(repeats: int) -> None:
-    """40 configs x 5 seeds against a loop over the frozen model in every trial."""
-    ours = "run_sweep(probes(5, ['rotten-tomatoes']), folder)"
-    compare("probe, frozen model in each trial", ours, "tune_trunk(8, folder)", 200, repeats, 300)
-
-
-def features(repeats: int) -> None:
-    """40 configs x 25 seeds against features cached by hand."""
-    ours = "run_sweep(probes(25, ['rotten-tomatoes']), folder)"
-    theirs = "tune_features(['rotten-tomatoes'], 25, folder)"
-    compare("probe, features cached by hand", ours, theirs, 1000, repeats, 3)
-
-
-def untracked(repeats: int) -> None:
-    """The same without MLflow on either side."""
-    ours = "run_sweep(probes(25, ['rotten-tomatoes'], tracking='off'), folder)"
-    theirs = "tune_features(['rotten-tomatoes'], 25, folder, tracked=False)"
-    compare("the same without MLflow", ours, theirs, 1000, repeats, 3)
-
-
-def tasks(repeats: int) -> None:
-    """2,000 heads over ten tasks against features cached by hand, one seed of five extrapolated."""
-    num_seeds = round(2000 / len(TASKS) / 40)
-    ours = f"run_sweep(probes({num_seeds}, {TASKS}), folder)"
-    theirs = f"tune_features({TASKS}, 1, folder)"
-    num_trials = num_seeds * len(TASKS) * 40
-    compare(f"probe, {len(TASKS)} tasks", ours, theirs, num_trials, repeats, 5)
-
-
-def partial(repeats: int) -> None:
-    """8 trials that freeze 5 of 6 layers against the same without sharing."""
-    compare(
-        "partial, 5 of 6 layers frozen",
-        "run_sweep(partials(), folder)",
-        "run_sweep(partials(sharing='off'), folder)",
-        8,
-        repeats,
-        2.5,
-    )
-
-
-def full(repeats: int) -> None:
-    """8 short trials that train all weights against transformers' Trainer under Ray Tune."""
-    ours = "run_sweep(fulls(), folder)"
-    compare("full, 500 rows", ours, "tune_trainer(folder)", 8, repeats, 1.5)
-
-
-def lora(repeats: int) -> None:
-    """8 trials with adapters against the same in turn; on an accelerator over the batch size."""
+def lora_rows() -> list[Row]:
+    """Return 8 trials with adapters against the same in turn; on an accelerator by batch size."""
     from cluster.machine import local_resources  # noqa: PLC0415
 
     has_gpu = local_resources().num_gpus > 0
     resources = {"num_gpus": 1} if has_gpu else {}
-    for batch_size in (1, 2, 4, 8, 16, 32, 64) if has_gpu else (8,):
-        sweep = f"loras({batch_size}, resources={resources}"
-        ours, theirs = f"run_sweep({sweep}), folder)", f"run_sweep({sweep}, sharing='off'), folder)"
-        compare(f"lora, batch size {batch_size}", ours, theirs, 8, repeats, 2 if has_gpu else 1)
+    sizes = (1, 2, 4, 8, 16, 32, 64) if has_gpu else (8,)
+    sweeps = [f"loras({batch_size}, resources={resources}" for batch_size in sizes]
+    return [
+        Row(
+            name=f"lora, batch size {batch_size}",
+            ours=f"run_sweep({sweep}), folder)",
+            theirs=f"run_sweep({sweep}, sharing='off'), folder)",
+            num_trials=8,
+            goal=2 if has_gpu else 1,
+        )
+        for batch_size, sweep in zip(sizes, sweeps, strict=True)
+    ]
 
 
-def lora_above(repeats: int) -> None:
-    """8 trials with adapters in the uppermost two layers against the same without sharing."""
-    ours, theirs = "run_sweep(loras(8, 4), folder)", "run_sweep(loras(8, 4, sharing='off'), folder)"
-    compare("lora above 4 of 6 layers", ours, theirs, 8, repeats, 1)
-
-
-ROWS: dict[str, Callable[[int], None]] = {
-    "trunk": trunk,
-    "features": features,
-    "untracked": untracked,
-    "tasks": tasks,
-    "partial": partial,
-    "full": full,
-    "lora": lora,
-    "lora-above": lora_above,
+ROWS: dict[str, Callable[[], list[Row]]] = {
+    "trunk": lambda: [
+        Row(
+            name="probe, frozen model in each trial",
+            ours="run_sweep(probes(5, ['rotten-tomatoes']), folder)",
+            theirs="tune_trunk(8, folder)",
+            num_trials=200,
+            goal=300,
+        )
+    ],
+    "features": lambda: [
+        Row(
+            name="probe, features cached by hand",
+            ours="run_sweep(probes(25, ['rotten-tomatoes']), folder)",
+            theirs="tune_features(['rotten-tomatoes'], 25, folder)",
+            num_trials=1000,
+            goal=3,
+        )
+    ],
+    "untracked": lambda: [
+        Row(
+            name="the same without MLflow",
+            ours="run_sweep(probes(25, ['rotten-tomatoes'], tracking='off'), folder)",
+            theirs="tune_features(['rotten-tomatoes'], 25, folder, tracked=False)",
+            num_trials=1000,
+            goal=3,
+        )
+    ],
+    "tasks": lambda: [
+        Row(
+            name=f"probe, {len(TASKS)} tasks",
+            ours=f"run_sweep(probes(5, {TASKS}), folder)",
+            theirs=f"tune_features({TASKS}, 5, folder)",
+            num_trials=2000,
+            goal=5,
+        )
+    ],
+    "heads": lambda: [
+        Row(
+            name="the same with the features of an earlier sweep on both sides",
+            ours=f"run_sweep(probes(5, {TASKS}), folder)",
+            theirs=f"tune_features({TASKS}, 5, folder)",
+            num_trials=2000,
+            goal=5,
+            before_ours=f"run_sweep(encoders({TASKS}), folder)",
+            before_theirs=f"cache_features({TASKS}, folder)",
+        )
+    ],
+    "partial": lambda: [
+        Row(
+            name="partial, 5 of 6 layers frozen",
+            ours="run_sweep(partials(), folder)",
+            theirs="run_sweep(partials(sharing='off'), folder)",
+            num_trials=8,
+            goal=2.5,
+        )
+    ],
+    "full": lambda: [
+        Row(
+            name="full, 500 rows",
+            ours="run_sweep(fulls(), folder)",
+            theirs="tune_trainer(folder)",
+            num_trials=8,
+            goal=1.5,
+        )
+    ],
+    "lora": lora_rows,
+    "lora-above": lambda: [
+        Row(
+            name="lora above 4 of 6 layers",
+            ours="run_sweep(loras(8, 4), folder)",
+            theirs="run_sweep(loras(8, 4, sharing='off'), folder)",
+            num_trials=8,
+            goal=1,
+        )
+    ],
 }
+"""What is measured, by the name of a row; each is made when it is asked for."""
 
 
 def main() -> None:
@@ -336,7 +404,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     for name in options.rows:
-        ROWS[name](options.repeats)
+        for row in ROWS[name]():
+            compare(row, options.repeats)
 
 
 if __name__ == "__main__":
