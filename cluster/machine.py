@@ -14,8 +14,6 @@ import psutil
 
 from cluster.job import Resources
 
-_CGROUP = Path("/sys/fs/cgroup")
-
 
 def local_resources() -> Resources:
     """Return the cores that this process may use, the NVIDIA devices, and the memory in GiB."""
@@ -26,22 +24,6 @@ def local_resources() -> Resources:
         num_gpus=_num_visible_gpus(),
         memory_gib=psutil.virtual_memory().total / 2**30,
     )
-
-
-def free_memory_gib() -> float:
-    """Return the host memory that could still be taken, in GiB, in a container of the container's.
-
-    Source: `memory.max`, `memory.current` and `memory.stat` of Linux's control groups, version 2.
-    """
-    available = psutil.virtual_memory().available
-    try:
-        limit, used = ((_CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        cache = int(stat["inactive_file"])  # counts as used, and goes when memory is wanted
-        available = min(available, int(limit) - int(used) + cache)
-    except (OSError, ValueError):  # no such group, or one without a limit
-        pass
-    return max(0, available) / 2**30
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What this process used while it worked: CPU seconds and peak memory; not what the work was.
+"""What this process used while it worked, and what it could still take; not what the work was.
 
 Torch is asked only where somebody else has imported it and begun to use an accelerator.
 """
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _GIB = 2**30
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 """The unit of `ru_maxrss`: getrusage(2) of macOS and of Linux."""
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,31 @@ class Meter:
             if cuda is None
             else round(cuda.max_memory_allocated() / _GIB, 4),
         )
+
+
+def free_memory_gib(device: str) -> float:
+    """Return how much more memory there is to be had, in GiB.
+
+    Of an accelerator it is what its driver has left, and what torch keeps of it without need; of
+    the host, in a container what is left to the container.
+
+    Source: `memory.max`, `memory.current` and `memory.stat` of Linux's control groups, version 2.
+
+    Args:
+        device: `cpu`, or the accelerator that this process uses.
+    """
+    if device != "cpu" and (cuda := _cuda()) is not None:
+        free, _ = cuda.mem_get_info()
+        return float(free + cuda.memory_reserved() - cuda.memory_allocated()) / _GIB
+    available = psutil.virtual_memory().available
+    try:
+        limit, used = (int((_CGROUP / f"memory.{of}").read_text()) for of in ("max", "current"))
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        cache = int(stat["inactive_file"])  # counts as used, and goes when memory is wanted
+        available = min(available, limit - used + cache)
+    except (OSError, ValueError, KeyError):  # no such group, or one without a limit
+        pass
+    return max(0.0, available / _GIB)
 
 
 def _cpu_s(used: resource.struct_rusage) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.job import Resources
-from cluster.machine import free_memory_gib, local_resources
+from cluster.machine import local_resources
+from cluster.usage import free_memory_gib
 from pipelines.contract import Checkpoint
 
 MAX_CACHED_OBJECTS = 16
@@ -30,15 +31,12 @@ class WorkerContext:
     def free_memory_gib(self) -> float:
         """Return how much more memory of the device this stage may take, in GiB.
 
-        Of what is free on the host it is the part of the worker's cores, as others may want theirs.
+        Of what is free it is this worker's part, as others may want theirs.
         """
+        part = self._resources.num_gpus
         if self.device == "cpu":
-            return free_memory_gib() * min(1.0, self.num_cpus / local_resources().num_cpus)
-        import torch  # noqa: PLC0415 - an accelerator's stage has imported it already
-
-        free, _ = torch.cuda.mem_get_info()
-        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        return (unused + free * min(1.0, self._resources.num_gpus)) / 2**30
+            part = self.num_cpus / local_resources().num_cpus
+        return min(1.0, part) * free_memory_gib(self.device)
 
     def cached(self, key: str, load: Callable[[], Any]) -> Any:
         """Return `load()`, kept for later stages; the one that was not used for longest goes."""

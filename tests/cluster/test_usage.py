@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from cluster.artifact import Record
 from cluster.store import Store
-from cluster.usage import Meter, Usage
+from cluster.usage import Meter, Usage, free_memory_gib
 
 MIB = 2**20
 RECORD = Record(digest="ab" * 32, stage="a/stage", value={}, started_at=1.0, duration_s=2.0)
@@ -68,3 +68,15 @@ def test_a_record_keeps_it_and_old_records_still_read(tmp_path):
     assert store.find([RECORD.digest])[RECORD.digest].usage == usage
     old = {name: value for name, value in asdict(RECORD).items() if name != "usage"}
     assert Record.from_json(old) == RECORD
+
+
+def test_in_a_container_there_is_what_its_limit_leaves(tmp_path, monkeypatch):
+    on_the_host = free_memory_gib("cpu")
+    assert on_the_host > 0.1
+    monkeypatch.setattr("cluster.usage._CGROUP", tmp_path)
+    (tmp_path / "memory.current").write_text(f"{96 * MIB}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {64 * MIB}\ninactive_file {32 * MIB}\n")
+    (tmp_path / "memory.max").write_text(f"{128 * MIB}\n")
+    assert free_memory_gib("cpu") == 64 / 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory_gib("cpu") > 64 / 1024
