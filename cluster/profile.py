@@ -55,7 +55,8 @@ class Volume(_Part):
     path: str = "fanflare"
     """The folder of the store inside the volume."""
     local_path: str | None = None
-    """Where this machine sees that folder, if it does: then results can be read without a pod."""
+    """Where this machine sees that folder, if it does; else results are read through a pod, by
+    `exec`."""
 
 
 def _storage_kind(value: Any) -> str:

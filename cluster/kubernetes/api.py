@@ -105,9 +105,18 @@ class Api:
         except NotFoundError:
             return None
 
-    def delete(self, kind: str, name: str, *, propagation: str = "Background") -> bool:
-        """Delete an object, what belongs to it afterwards; return whether it was there."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+    def delete(
+        self, kind: str, name: str, *, propagation: str = "Background", uid: str = ""
+    ) -> bool:
+        """Delete an object, what belongs to it afterwards; return whether it was there.
+
+        Raises:
+            TakenError: The name is that of another object than the one with this `uid`.
+            TargetError: The server cannot be asked.
+        """
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        body |= {"propagationPolicy": propagation}
+        body |= {"preconditions": {"uid": uid}} if uid else {}
         try:
             self.transport.ask("DELETE", self._path(kind, name), {}, body)
         except NotFoundError:

@@ -35,7 +35,9 @@ RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("", "events", ("list",)),
 )
 """What a user does in the namespace: group, resource, verbs."""
-VOLUME_RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (("", "configmaps", ("create", "get")),)
+VOLUME_RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (
+    ("", "configmaps", ("create", "delete", "get")),
+)
 """What comes in addition where files travel in a ConfigMap."""
 READING_RIGHTS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("", "pods", ("create", "delete", "get")),

@@ -154,16 +154,30 @@ class KubernetesTarget:
         """
         body = config_map(submission, self._profile, number=_number(job))
         mine = at(job, "metadata", "annotations", naming.BUNDLE) == submission.bundle.digest
-        if body is not None and mine and self._api.get("configmaps", _name(job)) is None:
+        if body is not None and mine:
             body["metadata"]["ownerReferences"] = [_owner(job)]
             try:
-                self._api.create("configmaps", body)
+                self._make_files(body)
             except TakenError:
-                pass
+                pass  # another submitter of the same files was first
             except TargetError:
                 self._api.delete("rayjobs", _name(job))
                 raise
         return self._standing(job)
+
+    def _make_files(self, body: Object) -> None:
+        """Make the ConfigMap with a RayJob's files, unless it is there.
+
+        A name comes again when its RayJob was cancelled. What is left of that one may be removed at
+        any moment, or hold other files where `kubectl` made it.
+        """
+        name = _name(body)
+        left = self._api.get("configmaps", name)
+        if left is not None and not _serves(left, body):
+            self._api.delete("configmaps", name, uid=left["metadata"]["uid"])
+            left = None
+        if left is None:
+            self._api.create("configmaps", body)
 
     def _forget(self, jobs: Sequence[Object]) -> None:
         """Remove ended RayJobs after their TTL: KubeRay itself may give back their pods only."""
@@ -228,6 +242,13 @@ class KubernetesTarget:
 def _is_workload_of(event: Object, name: str) -> bool:
     about = at(event, "involvedObject") or {}
     return about.get("kind") == "Workload" and f"rayjob-{name}-" in str(about.get("name"))
+
+
+def _serves(left: Object, body: Object) -> bool:
+    """Return whether a ConfigMap that is there holds the same files, and stays."""
+    found, wanted = left["metadata"], body["metadata"]
+    stays = found.get("ownerReferences") in (None, wanted["ownerReferences"])
+    return stays and at(found, "annotations", naming.BUNDLE) == wanted["annotations"][naming.BUNDLE]
 
 
 def _owner(job: Object) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,17 +83,10 @@ def pull(
     missing = [each for each in wanted if not each.is_in(target, known)]
     done, size_bytes = len(records) - len(missing), 0
     observer(done, len(records))
-    for batch in _batches(missing):
-        if fetch is not None:
-            paths = [path for each in batch if each.with_files for path in files_of(each.record)]
-            size_bytes += fetch(paths, folder) if paths else 0
-        for each in batch:
-            with_files = each.with_files and fetch is None
-            if each.with_files and fetch is not None and not target.has_files(each.record):
-                raise StoreError(f"files of artifact {each.record.digest[:12]} are missing there")
-            size_bytes += target.take(source, each.record, with_files=with_files)
-            done += 1
-            observer(done, len(records))
+    for batch in _batches(missing) if fetch is not None else ([each] for each in missing):
+        size_bytes += _copy(batch, source, target, fetch)
+        done += len(batch)
+        observer(done, len(records))
     for name in _traces(workspace):
         content = source.read_bytes(name)
         target.write_bytes(name, content)
@@ -138,6 +131,20 @@ def _batches(wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
             batch, size_bytes = [], 0
     if batch:
         yield batch
+
+
+def _copy(batch: Sequence[_Wanted], source: Store, target: Store, fetch: Fetch | None) -> int:
+    """Copy results, their files before their records; return the bytes copied."""
+    size_bytes = 0
+    if fetch is not None:
+        paths = [path for each in batch if each.with_files for path in files_of(each.record)]
+        size_bytes += fetch(paths, Path(target.root)) if paths else 0
+    for each in batch:
+        if fetch is not None and each.with_files and not target.has_files(each.record):
+            raise StoreError(f"the files of artifact {each.record.digest[:12]} are not there")
+        with_files = each.with_files and fetch is None
+        size_bytes += target.take(source, each.record, with_files=with_files)
+    return size_bytes
 
 
 def _traces(workspace: Workspace) -> list[str]:

@@ -79,3 +79,19 @@ def test_the_log_of_a_running_job(kubectl, operator, namespace):
     operator.settle(namespace, "toy", "Complete")
     assert kubectl("logs", "-f", "job/toy") == "one\ntwo\n"
     assert "Succeeded" in kubectl("get", "pod", "-l", "job-name=toy", "-o", "yaml")
+
+
+def test_a_command_in_a_pod(kubectl, api_server, tmp_path):
+    (tmp_path / "claim").mkdir()
+    (tmp_path / "claim/here.txt").write_text("some results")
+    api_server.kubelet.claims["results"] = str(tmp_path / "claim")
+    mounts = [{"name": "store", "mountPath": "/store"}]
+    container = {"name": "a", "image": "busybox", "volumeMounts": mounts}
+    claims = [{"name": "store", "persistentVolumeClaim": {"claimName": "results"}}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
+    pod["spec"] = {"containers": [container], "volumes": claims}
+    kubectl("create", "-f", "-", given=pod)
+    assert kubectl("exec", "a", "--", "cat", "/store/here.txt") == "some results"
+    failing = "import sys; sys.stderr.write('no'); sys.exit(3)"
+    assert "exit code 3" in kubectl("exec", "a", "--", "python", "-c", failing, fails=True)
+    assert kubectl("exec", "-i", "a", "--", "head", "-c", "6", given={"a": 1}) == '{"a": '
