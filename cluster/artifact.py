@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,9 +36,13 @@ class Record:
     usage: Usage | None = None
     """What computing it used; None where it was not measured."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the value in it is the record's own."""
+        return {**vars(self), "usage": asdict(self.usage) if self.usage else None}
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:
-        """Read what `dataclasses.asdict` returned.
+        """Read what :meth:`to_json` returned.
 
         Raises:
             TypeError: It has other keys than a record has.

@@ -19,7 +19,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ class Store:
             self.write_bytes(f"{base}/arrays.safetensors", content)
             files["arrays.safetensors"] = len(content)
         done = replace(record, attempt=attempt, files=files)
-        self.write_bytes(record_path(record.digest), _to_json(asdict(done)))
+        self.write_bytes(record_path(record.digest), _to_json(done.to_json()))
         return done
 
     def take(self, other: Store, record: Record, *, with_files: bool = True) -> int:
@@ -169,7 +169,7 @@ class Store:
                     f"{len(content)} bytes, {size} were written"
                 )
             self.write_bytes(f"{base}/{name}", content)
-        content = _to_json(asdict(record))
+        content = _to_json(record.to_json())
         self.write_bytes(record_path(record.digest), content)
         return len(content) + (sum(record.files.values()) if with_files else 0)
 

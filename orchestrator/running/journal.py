@@ -61,7 +61,9 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Take in an event; :meth:`flush` makes it last."""
-        plain = {key: value for key, value in asdict(event).items() if value}
+        plain = {key: value for key, value in vars(event).items() if value}
+        if event.failure is not None:
+            plain["failure"] = asdict(event.failure)
         for key in ("failure", "detail"):
             if key in plain:
                 plain[key] = redact_json(plain[key])

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.job import Cause, Failure, Resources
@@ -139,7 +136,7 @@ class Worker:
         started_at = began_at = time.time()
         meter = Meter()
         try:
-            with _captured(log), self._scratch():
+            with _captured(log), self._context.call():
                 for batch in self._call_cohort(stages, records):
                     num_ended = max(1, len(batch))
                     seconds, usage = (time.time() - began_at) / num_ended, meter.read(num_ended)
@@ -230,7 +227,7 @@ class Worker:
         log: io.StringIO,
     ) -> Record | Failure:
         try:
-            with _captured(log), self._scratch():
+            with _captured(log), self._context.call():
                 return self._compute(stage, records, started_at)
         except (Exception, SystemExit, Preempted) as error:  # noqa: BLE001 - a failure is data
             failure = failure_of(error)
@@ -272,14 +269,6 @@ class Worker:
             )
             for role, digest in stage.inputs.items()
         }
-
-    @contextlib.contextmanager
-    def _scratch(self) -> Iterator[None]:
-        self._context.scratch = Path(tempfile.mkdtemp(prefix="fanflare-"))
-        try:
-            yield
-        finally:
-            shutil.rmtree(self._context.scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager

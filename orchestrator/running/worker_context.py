@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +26,25 @@ class WorkerContext:
     def __init__(self, resources: Resources) -> None:
         self.num_cpus = max(1, int(resources.num_cpus))
         self.device = "cuda" if resources.num_gpus else "cpu"
-        self.scratch = Path()
         self.keep: frozenset[str] = frozenset()
         self.checkpoint: Callable[[int], Checkpoint]
         self._cache: OrderedDict[str, Any] = OrderedDict()
         self._resources = resources
+
+    @cached_property
+    def scratch(self) -> Path:
+        """An empty folder, made when it is first asked for; see :meth:`call`."""
+        return Path(tempfile.mkdtemp(prefix="fanflare-"))
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Remove at the end of the block what was put into the scratch folder."""
+        try:
+            yield
+        finally:
+            if "scratch" in vars(self):
+                shutil.rmtree(self.scratch, ignore_errors=True)
+                del self.scratch
 
     def free_memory_gib(self) -> float:
         """Return how much more memory of the device this stage may take, in GiB.
