@@ -4,12 +4,15 @@ import os
 import sys
 from importlib.metadata import version
 
+import yaml
+
 from cluster.bundle import Bundle
 from cluster.job import Resources
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.target import KubernetesTarget
 from cluster.profile import Profile
 from cluster.target import Submission
+from tests.kubernetes.kinds import kind_of
 
 IMAGE = os.environ.get("FANFLARE_TEST_IMAGE") or (
     f"rayproject/ray:{version('ray')}-py{sys.version_info.major}{sys.version_info.minor}"
@@ -79,3 +82,18 @@ def claim(api, name="results", mode="ReadWriteOnce"):
         },
     }
     api.create("persistentvolumeclaims", body)
+
+
+def bound_claim(api_server, namespace):
+    """Make the claim `results` on our own server, for many nodes, and bind it."""
+    claim(Api(profile(namespace)), mode="ReadWriteMany")
+    claims = kind_of("PersistentVolumeClaim")
+    api_server.objects.set_status(claims, namespace, "results", phase="Bound")
+
+
+def profile_file(folder, namespace, **changes):
+    """Write a profile into a folder; return its path."""
+    path = folder / "prod.yaml"
+    data = profile(namespace, **changes).model_dump(mode="json", exclude_unset=True)
+    path.write_text(yaml.safe_dump(data))
+    return path

@@ -1,14 +1,13 @@
 """The commands of a cluster's user, from the shell to the API server and back."""
 
 import json
+from functools import partial
 
 import pytest
-import yaml
 
-from cluster.kubernetes.api import Api
 from tests.cli import fanflare, sweep_file
 from tests.kubernetes.kinds import kind_of
-from tests.kubernetes.submissions import claim, profile
+from tests.kubernetes.submissions import bound_claim, profile_file
 
 __all__ = ["fanflare"]  # a fixture
 
@@ -32,17 +31,8 @@ def sweep(tmp_path):
 @pytest.fixture
 def given(api_server, namespace, kubeconfig, tmp_path):
     """A function that writes a profile of the test's namespace into a file."""
-    claim(Api(profile(namespace)), mode="ReadWriteMany")
-    claims = kind_of("PersistentVolumeClaim")
-    api_server.objects.set_status(claims, namespace, "results", phase="Bound")
-
-    def write(**changes):
-        data = profile(namespace, **changes).model_dump(mode="json", exclude_unset=True)
-        path = tmp_path / "prod.yaml"
-        path.write_text(yaml.safe_dump(data))
-        return path
-
-    return write
+    bound_claim(api_server, namespace)
+    return partial(profile_file, tmp_path, namespace)
 
 
 def rayjob(api_server, namespace):

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from cluster.bundle import Bundle
-from cluster.kubernetes.api import Api
 from cluster.layout import files_of
 from cluster.store import Store
 from orchestrator import run
@@ -19,7 +17,7 @@ from orchestrator.running.workspace import open_sweep
 from orchestrator.submitting import pulling
 from tests.cli import fanflare, sweep_file
 from tests.kubernetes.kinds import kind_of
-from tests.kubernetes.submissions import claim, profile
+from tests.kubernetes.submissions import bound_claim, profile_file
 
 __all__ = ["fanflare"]  # a fixture
 
@@ -59,13 +57,8 @@ def sweep(tmp_path):
 @pytest.fixture
 def cluster(api_server, namespace, kubeconfig, tmp_path):
     """A profile as a file; its claim has no `local_path`."""
-    claim(Api(profile(namespace)), mode="ReadWriteMany")
-    claims = kind_of("PersistentVolumeClaim")
-    api_server.objects.set_status(claims, namespace, "results", phase="Bound")
-    path = tmp_path / "prod.yaml"
-    data = profile(namespace).model_dump(mode="json", exclude_unset=True)
-    path.write_text(yaml.safe_dump(data))
-    return path
+    bound_claim(api_server, namespace)
+    return profile_file(tmp_path, namespace)
 
 
 @pytest.fixture
@@ -247,13 +240,14 @@ def test_without_the_right_the_rest_is_still_told(
     assert "a right is missing" in pulled.err
 
 
-def test_the_right_is_asked_after_where_it_is_needed(fanflare, cluster, api_server, tmp_path):
+def test_the_right_is_asked_after_where_it_is_needed(
+    fanflare, cluster, namespace, api_server, tmp_path
+):
     api_server.faults.deny("create", "pods/exec")
     told = fanflare("doctor", "--cluster", cluster, "--json")
     assert "you may not create pods/exec" in told.out
-    data = yaml.safe_load(cluster.read_text())
-    data["storage"] = {"pvc": "results", "local_path": str(tmp_path)}
-    cluster.write_text(yaml.safe_dump(data))
+    seen = {"pvc": "results", "local_path": str(tmp_path)}
+    profile_file(tmp_path, namespace, storage=seen)
     assert "pods/exec" not in fanflare("doctor", "--cluster", cluster, "--json").out
 
 
