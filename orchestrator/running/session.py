@@ -89,7 +89,9 @@ def run_opened(workspace: Workspace, options: RunOptions) -> Report:
             planned = _plan(workspace, options)
             fresh_since = started_at if options.fresh else 0.0
             checked = check_input(workspace, planned, fresh_since, options.observer)
-            return _Session(workspace, options, uri, started_at).execute(checked)
+            if checked:
+                planned = _plan(workspace, options)  # the store has more now
+            return _Session(workspace, options, planned, uri, started_at).execute(checked)
 
 
 def report(given: SweepLike, *, store: str | None = None) -> Report:
@@ -153,7 +155,12 @@ class _Session:
     """The execution of one run, all checks passed."""
 
     def __init__(
-        self, workspace: Workspace, options: RunOptions, uri: str | None, started_at: float
+        self,
+        workspace: Workspace,
+        options: RunOptions,
+        planned: Plan,
+        uri: str | None,
+        started_at: float,
     ) -> None:
         self._workspace = workspace
         self._options = options
@@ -162,7 +169,7 @@ class _Session:
         self._tracker: Tracker = (
             MlflowTracker(uri, workspace.folder / "mlartifacts") if uri else NullTracker()
         )
-        self._plan = _plan(workspace, options)
+        self._plan = planned
         self._power = machine_power() if self._plan.jobs else None
         self._journal = Journal(workspace.store, workspace.sweep.name, self._started_at)
         self._driver = Driver(
