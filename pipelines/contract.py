@@ -241,9 +241,11 @@ class Context(Protocol):
     """Cores that this stage may use."""
     device: str
     """`cpu`, or torch's name of the accelerator given to this worker."""
+
     @property
     def scratch(self) -> Path:
         """An empty local folder, removed after the call."""
+
     keep: frozenset[str]
     """The extras that are wanted of this call; see :attr:`Node.keep`."""
 
