@@ -51,7 +51,7 @@ def changed(manifest, path, value):
         (CLUSTER, GONE, "or clusterSelector is needed"),
         (f"{CLUSTER}.rayVersion", "2.40.0", "needs Ray 2.52"),
         (f"{CLUSTER}.authOptions.enableK8sTokenAuth", True, "not for a RayJob"),
-        (f"{CLUSTER}.enableInTreeAutoscaling", False, "needs enableInTreeAutoscaling"),
+        (f"{CLUSTER}.enableInTreeAutoscaling", False, None),
         (f"{HEAD_POD}.restartPolicy", "Always", "autoscaler v2 needs `Never`"),
         (f"{POD}.restartPolicy", "OnFailure", "autoscaler v2 needs `Never`"),
         (f"{WORKER}.minReplicas", 99, "minReplicas 99 is more than maxReplicas"),
@@ -96,6 +96,14 @@ def test_what_needs_the_cluster_to_end_with_the_job(key, value):
     assert rule_problems(job) == []
     [problem] = rule_problems(changed(job, "spec.shutdownAfterJobFinishes", False))
     assert f"{key} needs shutdownAfterJobFinishes" in problem.message
+
+
+@pytest.mark.parametrize(("value", "is_refused"), [("1", True), ("true", True), ("0", False)])
+def test_the_second_autoscaler_is_refused_where_there_is_none(value, is_refused):
+    job = changed(rayjob(submission(), profile()), f"{CLUSTER}.enableInTreeAutoscaling", False)
+    variable = {"name": "RAY_enable_autoscaler_v2", "value": value}
+    found = rule_problems(changed(job, f"{HEAD_POD}.containers.0.env", [variable]))
+    assert ["refuses RAY_enable" in problem.message for problem in found] == [True] * is_refused
 
 
 def test_all_faults_are_told_at_once():
