@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from cluster.job import State
 from cluster.kubernetes.findings import HEAD, WORKER, Finding, at, by_time
-from cluster.kubernetes.symptoms import findings, role_of
+from cluster.kubernetes.symptoms import findings, role_of, without_node
 from cluster.naming import QUEUE
 
 Object = Mapping[str, Any]
@@ -159,6 +159,8 @@ def _starting(case: _Case) -> Diagnosis:
         return Diagnosis(State.SCHEDULED, _attempt(case) + grave.message, grave.action)
     phases = {at(pod, "status", "phase") for pod in case.pods if role_of(pod) == HEAD}
     step = "the head starts" if phases else "the cluster is being made"
+    if selected := at(case.job, "spec", "clusterSelector", "ray.io/cluster"):
+        step = f"is handed to RayCluster {selected!r}"
     return Diagnosis(State.SCHEDULED, _attempt(case) + step)
 
 
@@ -177,6 +179,8 @@ def _running(case: _Case) -> Diagnosis:
     counted = f"running, {ready} of {len(workers)} workers are there"
     if not workers:
         counted = "running without workers yet: Ray's autoscaler adds them as trials ask for them"
+    if selected := at(case.job, "spec", "clusterSelector", "ray.io/cluster"):
+        counted = f"running on RayCluster {selected!r}"
     if grave:
         return Diagnosis(State.RUNNING, f"{_attempt(case)}{counted}; {grave.message}", grave.action)
     return Diagnosis(State.RUNNING, _attempt(case) + counted)
@@ -220,7 +224,7 @@ def _why(case: _Case) -> tuple[str, str]:
 
 def _not_begun(case: _Case) -> tuple[str, str]:
     limit = at(case.job, "spec", "preRunningDeadlineSeconds")
-    cause = _gravest(case, (HEAD, WORKER))
+    cause = _gravest(case, (HEAD, WORKER)) or without_node(case.events)  # the pods may be gone
     why, action = (f": {cause.message}", cause.action) if cause else ("", "")
     default = "raise `start_deadline_s` in the profile and submit again"
     return f"did not begin within {limit} s{why}", action or default

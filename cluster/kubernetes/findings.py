@@ -34,28 +34,48 @@ def at(value: Any, *keys: str) -> Any:
 
 
 def refusals(events: Iterable[Object]) -> Iterator[Finding]:
-    """Yield why pods were never made: quota, LimitRange, admission; the newest word of each."""
+    """Yield why pods were never made: quota, LimitRange, admission; the newest word of each.
+
+    A pod that was made afterwards ends what was said before. Source: the events of
+    `raycluster_controller.go`.
+    """
     newest: dict[str, Finding] = {}
     for event in by_time(events):
         reason, said = str(event.get("reason") or ""), str(event.get("message") or "")
-        if not re.fullmatch(r"FailedCreate|FailedToCreate(Head|Worker)Pod", reason):
-            continue
         role = WORKER if "Worker" in reason else HEAD
-        who = "the head" if role == HEAD else "a worker"
-        if match := re.search(r"exceeded quota: ([^,]+), (.*)", said):
+        if re.fullmatch(r"Created(Head|Worker)Pod", reason):
+            newest.pop(role, None)
+        elif reason == "AutoscalerServiceAccountNotFound":
+            account = re.search(r"ServiceAccount (\S+) is not found", said)
             newest[role] = Finding(
-                f"{who} is refused: quota {match[1]!r} is spent ({match[2].strip()})",
-                "wait until others end, or have the quota raised",
+                f"the head cannot be made: there is no ServiceAccount{_quoted(account)}",
+                "create it in the namespace, or cancel, correct `service_account` in the profile, "
+                "and submit again",
                 role,
             )
-        else:
-            brief = said.rpartition("is forbidden: ")[2] or said
-            newest[role] = Finding(
-                f"{who} cannot be made: {last_line(brief)}",
-                "cancel, correct the profile, and submit again",
-                role,
-            )
+        elif re.fullmatch(r"FailedCreate|FailedToCreate(Head|Worker)Pod", reason):
+            newest[role] = _refusal(said, role)
     yield from newest.values()
+
+
+def _refusal(said: str, role: str) -> Finding:
+    who = "the head" if role == HEAD else "a worker"
+    if match := re.search(r"exceeded quota: ([^,]+), (.*)", said):
+        return Finding(
+            f"{who} is refused: quota {match[1]!r} is spent ({match[2].strip()})",
+            "wait until others end, or have the quota raised",
+            role,
+        )
+    brief = said.rpartition("is forbidden: ")[2] or said
+    return Finding(
+        f"{who} cannot be made: {last_line(brief)}",
+        "cancel, correct the profile, and submit again",
+        role,
+    )
+
+
+def _quoted(match: re.Match[str] | None) -> str:
+    return f" {match[1]!r}" if match else ""
 
 
 def removals(events: Iterable[Object]) -> Iterator[Finding]:

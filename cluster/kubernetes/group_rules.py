@@ -206,9 +206,14 @@ def _needs_autoscaler(group: Group, cluster: Mapping[str, Any]) -> Iterator[Prob
 def _head_environment(head: Group, cluster: Mapping[str, Any]) -> Iterator[Problem]:
     path, content = head
     for container in containers_of(content)[:1]:
-        names = {variable.get("name") for variable in container.get("env") or []}
-        refused = [name for name in _REDIS if name in names]
-        if _AUTOSCALER_V2 in names and (cluster.get("autoscalerOptions") or {}).get("version"):
+        given = {
+            variable.get("name"): variable.get("value") for variable in container.get("env") or []
+        }
+        refused = [name for name in _REDIS if name in given]
+        scaling = cluster.get("enableInTreeAutoscaling")
+        said_twice = scaling and (cluster.get("autoscalerOptions") or {}).get("version")
+        in_vain = not scaling and given.get(_AUTOSCALER_V2) in ("1", "true")
+        if _AUTOSCALER_V2 in given and (said_twice or in_vain):
             refused.append(_AUTOSCALER_V2)
         for name in refused:
             yield Problem(

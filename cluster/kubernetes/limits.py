@@ -17,6 +17,8 @@ Object = Mapping[str, Any]
 Amounts = dict[str, Decimal]
 _AUTOSCALER = {"cpu": "500m", "memory": "512Mi"}
 """What KubeRay gives the autoscaler where the manifest does not say."""
+_WAITING = {"cpu": "200m", "memory": "256Mi"}
+"""What KubeRay gives the init container that it adds to workers, which waits for the head."""
 
 
 def limit_range_problems(manifests: Sequence[Object], api: Api) -> Iterator[Problem]:
@@ -107,8 +109,12 @@ def _pods(manifests: Sequence[Object]) -> dict[str, Object]:
                 {"name": "autoscaler", "resources": resources},
             ]
         found["head"] = head
+        waiting: dict[str, Any] = {"name": "wait-gcs-ready"}
+        waiting["resources"] = {"requests": _WAITING, "limits": _WAITING}
         for group in cluster["workerGroupSpecs"]:
-            found[f"workers.{group['groupName']}"] = group["template"]["spec"]
+            worker = dict(group["template"]["spec"])
+            worker["initContainers"] = [*(worker.get("initContainers") or []), waiting]
+            found[f"workers.{group['groupName']}"] = worker
     return found
 
 

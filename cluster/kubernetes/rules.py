@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster import naming
 from cluster.job import Resources
-from cluster.kubernetes.group_rules import group_problems, is_v2
+from cluster.kubernetes.group_rules import group_problems
 from cluster.kubernetes.manifest import ELASTIC
 from cluster.kubernetes.parts import RESERVED
 from cluster.profile import OBJECT_STORE_SHARE, Profile, SecretKey, Volume, WorkerGroup
@@ -227,8 +227,6 @@ def _authentication(cluster: Mapping[str, Any]) -> Iterator[Problem]:
         yield _refused("rayClusterSpec.authOptions", "needs Ray 2.52 or later in rayVersion")
     if options.get("enableK8sTokenAuth"):
         yield _refused("rayClusterSpec.authOptions", "enableK8sTokenAuth is not for a RayJob")
-    if not is_v2(cluster) and (cluster.get("autoscalerOptions") or {}).get("version") == "v2":
-        yield _refused("rayClusterSpec.autoscalerOptions", "needs enableInTreeAutoscaling: true")
 
 
 def _on_cluster(profile: Profile) -> Iterator[Problem]:

@@ -165,15 +165,32 @@ def _unscheduled(pod: Object, events: Sequence[Object], who: str, role: str) -> 
         yield Finding(f"{who} waits for the queue to let it pass", "", role, False)
         return
     reasons = {event.get("reason"): str(event.get("message") or "") for event in by_time(events)}
-    said = reasons.get("FailedScheduling") or condition.get("message") or "no node for it"
-    said = said.partition(" preemption:")[0].strip().rstrip(".")
     if "TriggeredScaleUp" in reasons:
         yield Finding(f"{who} waits for a machine that is being started", "", role, False)
         return
+    said = reasons.get("FailedScheduling") or condition.get("message") or "no node for it"
+    said = _brief(said)
     action = _for_want_of(said, "head" if role != WORKER else f"workers.{_group(pod)}")
     if "NotTriggerScaleUp" in reasons:
         said += f"; no machine is added: {last_line(reasons['NotTriggerScaleUp'])}"
     yield Finding(f"{who} waits for a node: {said}", action, role)
+
+
+def without_node(events: Sequence[Object]) -> Finding | None:
+    """Return what the scheduler said last, from events alone: the pod itself may be gone."""
+    told = [event for event in by_time(events) if event.get("reason") == "FailedScheduling"]
+    if not told:
+        return None
+    is_head = "-head-" in str(at(told[-1], "involvedObject", "name"))
+    said = _brief(str(told[-1].get("message") or ""))
+    action = _for_want_of(said, "head" if is_head else "workers")
+    who = "the head" if is_head else "a worker"
+    return Finding(f"{who} waited for a node: {said}", action, HEAD if is_head else WORKER)
+
+
+def _brief(said: str) -> str:
+    """Return what keeps a pod from nodes, without what came of looking for victims and claims."""
+    return re.split(r"\.? (?:preemption:|no new claims to deallocate)", said)[0].strip().rstrip(".")
 
 
 def _for_want_of(said: str, key: str) -> str:
@@ -182,7 +199,7 @@ def _for_want_of(said: str, key: str) -> str:
         return "see that the claim of `storage.pvc` is bound where the pods run"
     if match := re.search(r"untolerated taint[s(]* ?\{([^}]*)\}", said):
         return f"if it may run there, add the taint {match[1]!r} to `{key}.tolerations`"
-    if match := re.search(r"Insufficient ([\w./-]+)", said):
+    if match := re.search(r"Insufficient ([\w./-]*\w)", said):
         what = match[1]
         size = {"cpu": "num_cpus", "memory": "memory_gib"}.get(what, "num_gpus")
         return (
@@ -191,6 +208,11 @@ def _for_want_of(said: str, key: str) -> str:
         )
     if re.search(r"affinity/selector|node selector|node affinity", said):
         return f"correct `{key}.node_selector`: `kubectl get nodes --show-labels` shows the labels"
+    if "untolerated taint" in said:  # which one, Kubernetes from 1.35 on does not say
+        return (
+            f"if it may run there, add the nodes' taint to `{key}.tolerations`: "
+            "`kubectl describe nodes` shows it"
+        )
     return "see `kubectl describe nodes`"
 
 

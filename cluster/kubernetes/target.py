@@ -222,7 +222,9 @@ class KubernetesTarget:
         events = [
             event
             for event in self._api.select("events")
-            if at(event, "involvedObject", "name") in mine or _is_workload_of(event, name)
+            if _about(event) in mine
+            or _about(event).startswith(f"{cluster_name}-")  # a pod of it that is gone
+            or _is_workload_of(event, name)
         ]
         return cluster, [self._with_log(pod) for pod in pods], events
 
@@ -237,6 +239,10 @@ class KubernetesTarget:
             lines = [line.partition(b" ")[2] for line in log.splitlines()]
             ended["message"] = b"\n".join(lines[-20:]).decode(errors="replace")
         return pod
+
+
+def _about(event: Object) -> str:
+    return str(at(event, "involvedObject", "name"))
 
 
 def _is_workload_of(event: Object, name: str) -> bool:

@@ -34,7 +34,7 @@ def manifest(
     ] = 1,
     json: JsonOption = False,
 ) -> None:
-    """Print the objects of a sweep for `kubectl apply`; its code is put into the store."""
+    """Print the objects of a sweep for `kubectl apply --server-side`; the store gets its code."""
     profile = read_profile(cluster)
     if profile.kind != "kubernetes":
         raise SubmissionError(

@@ -2,16 +2,20 @@
 
 `FANFLARE_TEST_KUBECONFIG` names the kubeconfig of a real cluster with KubeRay. Then tests that
 take `kubeconfig` and `namespace` run against it, and those that take `api_server` or `operator`
-skip: no test tells a real controller what to do, or a real API server to fail.
+skip: no test tells a real controller what to do, or a real API server to fail. What a test needs
+beside the API server it says by a fixture (`controllers`, `scheduler`, `nodes`), or by the status
+that a RayJob is to `reach`; where a real cluster lacks it, the test skips with what is lacking.
 """
 
+import functools
 import os
 import time
 import uuid
-from functools import partial
 
 import pytest
 import yaml
+
+from tests.kubernetes.real import LACKS, within
 
 REAL = os.environ.get("FANFLARE_TEST_KUBECONFIG")
 
@@ -63,18 +67,57 @@ def api_client(kubeconfig):
 
 
 @pytest.fixture
-def namespace(api_client):
+def namespace(api_client, _lacking):
     """A namespace of this test's own, removed at its end."""
     from kubernetes.client import CoreV1Api  # noqa: PLC0415 (takes a second)
 
     name = f"fanflare-test-{uuid.uuid4().hex[:8]}"
     core = CoreV1Api(api_client)
     core.create_namespace({"metadata": {"name": name}})
-    while not core.list_namespaced_service_account(name).items:
-        time.sleep(0.2)  # a real cluster makes it a moment later, and no pod before it
+    if not _lacking("controllers"):  # they make its account a moment later, and no pod before it
+        within(60, lambda: core.list_namespaced_service_account(name).items)
     yield name
     if REAL:
         core.delete_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def _lacking():
+    """A function that says why a part of the cluster cannot be counted on, or nothing."""
+    if not REAL:
+        return lambda part: ""
+
+    from kubernetes import config  # noqa: PLC0415 (takes a second)
+
+    @functools.cache
+    def lacking(part):
+        with config.new_client_from_config(REAL) as client:
+            return LACKS[part](client)
+
+    return lacking
+
+
+@pytest.fixture
+def controllers(_lacking):
+    """What Kubernetes does by itself: accounts are made, quotas counted, orphans removed."""
+    _skip_for(_lacking("controllers"))
+
+
+@pytest.fixture
+def scheduler(_lacking):
+    """Somebody looks for a node for each pod."""
+    _skip_for(_lacking("scheduler"))
+
+
+@pytest.fixture
+def nodes(_lacking):
+    """Pods run, and Ray in them."""
+    _skip_for(_lacking("nodes"))
+
+
+def _skip_for(reason):
+    if reason:
+        pytest.skip(reason)
 
 
 @pytest.fixture
@@ -86,14 +129,23 @@ def operator(api_server):
 
 
 @pytest.fixture
-def reach(request, kubeconfig):
-    """A function that sees a RayJob to a deployment status: it waits for a real cluster's
-    operator, and steps ours, whose entrypoint ends well for `Complete` and badly for `Failed`."""
+def reach(request, kubeconfig, _lacking):
+    """A function that sees a RayJob to a deployment status, or to its removal (`""`): it waits for
+    a real cluster's operator, and steps ours, whose entrypoint ends well for `Complete` and badly
+    for `Failed`."""
     if REAL:
-        return partial(_wait_for, request.getfixturevalue("api_client"))
+        _skip_for(_lacking("operator"))
+        client = request.getfixturevalue("api_client")
+
+        def wait(namespace, name, state):
+            if state not in ("Initializing", ""):  # beyond it something has to run
+                _skip_for(_lacking("nodes"))
+            _wait_for(client, namespace, name, state)
+
+        return wait
     operator = request.getfixturevalue("operator")
 
-    def walk(namespace, name, state, timeout_s=0):
+    def walk(namespace, name, state):
         if state in ("Complete", "Failed"):
             operator.settle(namespace, name, "Running")
             operator.finish(namespace, name, 0 if state == "Complete" else 1)
@@ -107,10 +159,11 @@ def _wait_for(client, namespace, name, state, timeout_s=300):
 
     job, deadline = {}, time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        job = CustomObjectsApi(client).get_namespaced_custom_object(
-            "ray.io", "v1", namespace, "rayjobs", name
+        jobs = CustomObjectsApi(client).list_namespaced_custom_object(
+            "ray.io", "v1", namespace, "rayjobs", field_selector=f"metadata.name={name}"
         )
-        now = (job.get("status") or {}).get("jobDeploymentStatus")
+        job = next(iter(jobs["items"]), {})
+        now = (job.get("status") or {}).get("jobDeploymentStatus", "") if job else ""
         if now == state:
             return
         if now in ("Complete", "Failed"):

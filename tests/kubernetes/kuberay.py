@@ -11,6 +11,8 @@ from tests.kubernetes.objects import timestamp
 from tests.kubernetes.ray_pods import JOB, SUBMITTER, RayPods
 
 RAYJOB, CLUSTER = kind_of("RayJob"), kind_of("RayCluster")
+FINALIZER = "ray.io/rayjob-finalizer"
+"""Keeps a RayJob that is deleted until its entrypoint was told to stop."""
 NO_ATTEMPT = dict.fromkeys(
     (
         "jobId",
@@ -50,6 +52,9 @@ class Operator:
     def step(self, namespace, name):
         """Reconcile once; return the job's deployment status."""
         job, status = self.job(namespace, name), self.status(namespace, name)
+        if "deletionTimestamp" in job["metadata"]:
+            self._release(namespace, name)
+            return ""
         state, suspend = status.get("jobDeploymentStatus", ""), job["spec"].get("suspend")
         if suspend and state in ("", "Initializing", "Running", "Retrying"):
             self._set(namespace, name, jobDeploymentStatus="Suspending" if state else "Suspended")
@@ -83,8 +88,16 @@ class Operator:
                 return
         raise AssertionError(f"{name} is {self.status(namespace, name)}, not {state}")
 
+    def _release(self, namespace, name):
+        job = self.objects.find(RAYJOB, namespace, name)
+        if job is not None:
+            job["metadata"].pop("finalizers", None)
+            self.objects.replace(RAYJOB, namespace, job)
+
     def _initialize(self, job):
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+        job["metadata"]["finalizers"] = [FINALIZER]
+        self.objects.replace(RAYJOB, namespace, job)
         cluster = self.pods.make_cluster(job, self._obstacles.get((namespace, name)))
         made = cluster["metadata"]["name"]
         self._set(
@@ -268,3 +281,4 @@ class Operator:
                 self.pods.delete(kind_of("Pod"), namespace, pod["metadata"]["name"])
         if "DeleteSelf" in policies:
             self.pods.delete(RAYJOB, namespace, name)
+            self._release(namespace, name)

@@ -85,8 +85,8 @@ class Objects:
             name = metadata["name"]
             if namespace and self.find(kind_of("Namespace"), "", namespace) is None:
                 raise refusals.not_found(kind_of("Namespace"), namespace)
-            if (kind.plural, namespace or "", name) in self._objects:
-                raise refusals.already_exists(kind, name)
+            if there := self.find(kind, namespace, name):
+                raise refusals.already_exists(kind, name, "deletionTimestamp" in there["metadata"])
             metadata.update(uid=str(uuid.uuid4()), creationTimestamp=timestamp())
             if namespace:
                 metadata["namespace"] = namespace
@@ -124,7 +124,10 @@ class Objects:
                         after["metadata"]["generation"] = before["metadata"]["generation"] + 1
             rules.check(kind, after)
             if after != before and not dry_run:
-                self._put((kind.plural, namespace or "", name), "MODIFIED", after)
+                metadata = after["metadata"]
+                is_over = "deletionTimestamp" in metadata and not metadata.get("finalizers")
+                key = (kind.plural, namespace or "", name)
+                self._put(key, "DELETED" if is_over else "MODIFIED", after)
                 self.collect_garbage()
             return copied(after)
 
@@ -150,6 +153,8 @@ class Objects:
     def delete(self, kind, namespace, name, *, options=None, dry_run=False):
         """Remove an object, and what belongs to it unless its dependents are to be orphans.
 
+        One with finalizers is only marked; it goes when its last finalizer does.
+
         Raises:
             ApiError: There is none (404), or another one than was meant (409).
         """
@@ -162,6 +167,9 @@ class Objects:
             if options.get("propagationPolicy") == "Orphan":
                 self._orphan(obj["metadata"]["uid"])
             key = (kind.plural, namespace or "", name)
+            if obj["metadata"].get("finalizers"):
+                obj["metadata"].setdefault("deletionTimestamp", timestamp())
+                return self._put(key, "MODIFIED", obj)
             obj = self._put(key, "DELETED", obj)
             if kind.name == "Namespace":
                 for inner in [key for key in self._objects if key[1] == name]:
@@ -223,7 +231,7 @@ class Objects:
 
 def _fixed(metadata):
     keys = ("uid", "creationTimestamp", "namespace", "generation", "resourceVersion")
-    return {key: metadata[key] for key in keys if key in metadata}
+    return {key: metadata[key] for key in (*keys, "deletionTimestamp") if key in metadata}
 
 
 def _contents(obj):

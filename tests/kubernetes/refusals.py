@@ -34,8 +34,10 @@ def not_found(kind, name):
     return ApiError(404, "NotFound", message, details=_about(kind, name))
 
 
-def already_exists(kind, name):
+def already_exists(kind, name, is_going=False):
     message = f'{kind.resource} "{name}" already exists'
+    if is_going:
+        message = f"object is being deleted: {message}"
     return ApiError(409, "AlreadyExists", message, details=_about(kind, name))
 
 

@@ -7,6 +7,8 @@ from tests.kubernetes import refusals
 
 MAX_CONTENT = 1024 * 1024
 """Bytes that a ConfigMap or a Secret may hold."""
+MAX_ANNOTATIONS = 256 * 1024
+"""Bytes of all annotations of an object; `kubectl apply` adds one with all that was applied."""
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """With this label Kueue holds a RayJob until it admits it."""
@@ -29,6 +31,10 @@ def check(kind, obj):
         field = "[]" if kind.name == "ConfigMap" else "data"
         text = f"Too long: may not be more than {MAX_CONTENT} bytes"
         causes.append((field, "FieldValueTooLong", text))
+    notes = metadata.get("annotations") or {}
+    if sum(len(key.encode()) + len(text.encode()) for key, text in notes.items()) > MAX_ANNOTATIONS:
+        text = f"Too long: may not be more than {MAX_ANNOTATIONS} bytes"
+        causes.append(("metadata.annotations", "FieldValueTooLong", text))
     if kind.name == "Pod" and not obj.get("spec", {}).get("containers"):
         causes.append(("spec.containers", "FieldValueRequired", "Required value"))
     if causes:

@@ -73,6 +73,12 @@ def field_matcher(kind, text):
         path, _, value = term.partition(operator)
         known = {"metadata.name", "metadata.namespace"} | FIELDS.get(kind.name, set())
         if path not in known:
-            raise refusals.bad_request(f"field label not supported: {path}")
+            raise refusals.bad_request(_unknown_field(kind, path))
         terms.append((path, value, operator != "!="))
     return lambda obj: all((at(obj, path) == value) is equal for path, value, equal in terms)
+
+
+def _unknown_field(kind, path):
+    if kind.custom or kind.name in FIELDS or kind.name in ("Node", "Service"):
+        return f"field label not supported: {path}"
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'

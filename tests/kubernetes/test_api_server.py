@@ -15,6 +15,7 @@ from kubernetes.client import (
 
 from tests.kubernetes.kinds import kind_of
 from tests.kubernetes.ray_job import IDLE, ray_job
+from tests.kubernetes.real import within
 from tests.kubernetes.schemas import needs_schemas
 
 RAYJOBS = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
@@ -37,7 +38,8 @@ def refusal(call, *args, **kwargs):
 
 
 def config_map(name, labels=None, **data):
-    return {"metadata": {"name": name, "labels": labels or {}}, "data": data}
+    metadata = {"name": name} | ({"labels": labels} if labels else {})
+    return {"metadata": metadata, "data": data}
 
 
 def test_version_and_health(api_client):
@@ -88,7 +90,11 @@ def test_bad_names_and_labels_are_refused(core, namespace):
     assert place.status == 404 and "namespaces" in place.body
 
 
-def test_a_config_map_has_a_size_limit(core, namespace):
+def test_contents_and_annotations_have_a_size_limit(core, namespace):
+    body = config_map("noted")
+    body["metadata"]["annotations"] = {"applied": "x" * 270_000}
+    noted = refusal(core.create_namespaced_config_map, namespace, body)
+    assert noted.status == 422 and "metadata.annotations: Too long" in noted.body
     large = refusal(
         core.create_namespaced_config_map, namespace, config_map("a", text="x" * 1_100_000)
     )
@@ -113,7 +119,9 @@ def test_selectors_and_pages(core, namespace):
     rest = core.list_namespaced_config_map(namespace, _continue=page.metadata._continue)
     assert len(page.items) == 2 and len(page.items + rest.items) >= 5
     unknown = refusal(core.list_namespaced_config_map, namespace, field_selector="data.x=1")
-    assert unknown.status == 400 and "field label not supported" in unknown.body
+    assert unknown.status == 400 and "is not a known field selector" in unknown.body
+    unknown = refusal(core.list_namespaced_pod, namespace, field_selector="data.x=1")
+    assert unknown.status == 400 and "field label not supported: data.x" in unknown.body
 
 
 @needs_schemas
@@ -147,7 +155,7 @@ def test_a_dry_run_leaves_nothing(jobs, namespace):
     assert gone.status == 404 and 'rayjobs.ray.io \\"toy\\" not found' in gone.body
 
 
-def test_what_an_owner_had_goes_with_it(core, jobs, namespace):
+def test_what_an_owner_had_goes_with_it(core, jobs, namespace, controllers):
     job = jobs.create_namespaced_custom_object(namespace=namespace, body=ray_job(**IDLE), **RAYJOBS)
     core.create_namespaced_config_map(namespace, config_map("bundle"))
     keys = ("name", "uid")
@@ -156,7 +164,27 @@ def test_what_an_owner_had_goes_with_it(core, jobs, namespace):
         "bundle", namespace, {"metadata": {"ownerReferences": [owner]}}
     )
     jobs.delete_namespaced_custom_object(namespace=namespace, name="toy", **RAYJOBS)
-    assert refusal(core.read_namespaced_config_map, "bundle", namespace).status == 404
+
+    def is_gone():
+        found = core.list_namespaced_config_map(namespace).items
+        return "bundle" not in [each.metadata.name for each in found]
+
+    assert within(60, is_gone)
+
+
+def test_an_object_with_finalizers_goes_with_the_last(jobs, namespace):
+    where = {"namespace": namespace, "name": "toy", **RAYJOBS}
+    body = ray_job(**IDLE)
+    body["metadata"]["finalizers"] = ["example.dev/wait"]
+    jobs.create_namespaced_custom_object(namespace=namespace, body=body, **RAYJOBS)
+    jobs.delete_namespaced_custom_object(**where)
+    assert "deletionTimestamp" in jobs.get_namespaced_custom_object(**where)["metadata"]
+    taken = refusal(
+        jobs.create_namespaced_custom_object, namespace=namespace, body=ray_job(**IDLE), **RAYJOBS
+    )
+    assert taken.status == 409 and "object is being deleted" in taken.body
+    jobs.patch_namespaced_custom_object(body={"metadata": {"finalizers": None}}, **where)
+    assert refusal(jobs.get_namespaced_custom_object, **where).status == 404
 
 
 def test_the_status_is_a_part_of_its_own(jobs, namespace):
@@ -277,7 +305,7 @@ def test_server_side_apply(api_client, core, namespace):
     assert core.read_namespaced_config_map("a", namespace).data == {"x": "2"}
 
 
-def test_strategic_and_json_patches(core, namespace):
+def test_strategic_and_json_patches(core, namespace, controllers):
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "one"}]}}
     core.create_namespaced_pod(namespace, pod)
     spec = {"containers": [{"name": "a", "image": "two"}]}

@@ -298,6 +298,17 @@ CASES = {
         "did not begin within 600 s: the head waits for a node",
         "node_selector",
     ),
+    "not begun in time, its pods gone": (
+        job(
+            {"jobDeploymentStatus": "Failed", "reason": "PreRunningDeadlineExceeded", "failed": 1},
+            preRunningDeadlineSeconds=600,
+        ),
+        [],
+        [event("FailedScheduling", SELECTED, "toy-cluster-head-x")],
+        State.FAILED,
+        "did not begin within 600 s: the head waited for a node: 0/3 nodes",
+        "head.node_selector",
+    ),
     "refused by KubeRay": (
         job({"jobDeploymentStatus": "ValidationFailed", "message": "backoffLimit is negative"}),
         [],
@@ -345,6 +356,11 @@ def test_each_state_is_told_in_one_sentence_with_the_next_action(case):
     assert action in told.action
     assert bool(action) == bool(told.action)
     assert "\n" not in told.message
+
+
+def test_on_a_cluster_that_is_there_nothing_is_made():
+    theirs = job(RUNNING, clusterSelector={"ray.io/cluster": "shared"})
+    assert diagnose(theirs, None, [UP], [], NOW).message == "running on RayCluster 'shared'"
 
 
 def test_the_head_is_told_before_a_worker():

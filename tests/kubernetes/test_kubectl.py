@@ -1,13 +1,18 @@
 """The API server in the tests behaves as a real one does, to kubectl."""
 
 import json
+import random
 import shutil
 import subprocess
 
 import pytest
 
+from cluster.bundle import Bundle
+from cluster.kubernetes.manifest import manifests
+from cluster.target import Submission
 from tests.kubernetes.ray_job import IDLE, ray_job
 from tests.kubernetes.schemas import needs_schemas
+from tests.kubernetes.submissions import profile
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 
@@ -54,6 +59,18 @@ def test_server_side_apply_and_dry_run(kubectl):
         given=ray_job(backoffLimit=7, **IDLE),
     )
     assert kubectl("get", "rayjob", "toy", "-o", "jsonpath={.spec.backoffLimit}") in ("", "0")
+
+
+def test_what_is_printed_for_kubectl_is_applied_by_the_server(kubectl, namespace):
+    bundle = Bundle(files={"noise": random.Random(0).randbytes(300_000)})
+    sent = Submission(name="toy", bundle=bundle, module="toy", shapes=(), owner="ada", store="/a")
+    given = profile(namespace, storage={"pvc": "results"})
+    files, job = manifests(sent, given)
+    for each in (files, job):
+        told = kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", given=each)
+        assert "serverside-applied (server dry run)" in told
+    told = kubectl("apply", "--dry-run=server", "-f", "-", given=files, fails=True)
+    assert "metadata.annotations: Too long" in told
 
 
 @needs_schemas

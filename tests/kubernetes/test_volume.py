@@ -11,8 +11,10 @@ from cluster.kubernetes import reader_pod as reader_pods
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.volume import ClaimFiles
 from cluster.target import TargetError
+from tests.kubernetes.conftest import REAL
 from tests.kubernetes.kinds import kind_of
 from tests.kubernetes.pod_states import unscheduled
+from tests.kubernetes.real import lacks_volume, within
 from tests.kubernetes.submissions import STORE, Naps, claim, profile
 
 POD = kind_of("Pod")
@@ -286,3 +288,30 @@ def test_a_new_token_is_taken_for_the_stream_too(files, there, here, api_server,
     files.bring(["a"], here)
     api_server.renew_token(token_file)
     assert files.bring(["b"], here) == FILE_BYTES
+
+
+WRITE = """
+import pathlib
+folder = pathlib.Path("/store/fanflare/sweeps/toy")
+folder.mkdir(parents=True)
+(folder / "a.json").write_bytes(bytes(range(256)) * 4000)
+"""
+
+
+@pytest.mark.skipif(not REAL, reason="on our own server the tests above say so")
+def test_what_one_pod_wrote_comes_out_through_another(namespace, kubeconfig, here, said, nodes):
+    given = profile(namespace, storage={"pvc": "results"})
+    api = Api(given)
+    if lacking := lacks_volume(api):
+        pytest.skip(lacking)
+    pod = reader_pods.reader_pod(given, "toy", STORE, None)
+    (container,) = pod["spec"]["containers"]
+    container |= {"command": ["python", "-c", WRITE]}
+    container["volumeMounts"] = [{"name": "store", "mountPath": "/store"}]
+    name = api.create("pods", pod)["metadata"]["name"]
+    assert within(120, lambda: api.get("pods", name)["status"]["phase"] == "Succeeded")
+    files = ClaimFiles(given, "toy", STORE, said.append, api)
+    assert files.bring(["sweeps/toy/*.json"], here) == 256 * 4000
+    files.close()
+    assert contents(here) == {"sweeps/toy/a.json": bytes(range(256)) * 4000}
+    assert within(60, lambda: not api.select("pods"))

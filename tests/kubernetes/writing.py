@@ -148,7 +148,8 @@ class Writing:
             options={**request.body(), **_options(request)},
             dry_run=request.dry_run,
         )
-        if request.kind.name in ("Pod", "Namespace", "PersistentVolumeClaim", "ServiceAccount"):
+        told_whole = ("Pod", "Namespace", "PersistentVolumeClaim", "ServiceAccount")
+        if request.kind.name in told_whole or "deletionTimestamp" in gone["metadata"]:
             return Answer(gone)
         details = {
             "name": request.name,
