@@ -62,10 +62,17 @@ class EndsAtOnce:
     def __init__(self, capacity: Resources) -> None:
         self.capacity = capacity
         self._jobs: list[Job] = []
+        self._begun: list[str] = []
 
     def submit(self, job: Job) -> None:
         """Take a job in."""
         self._jobs.append(job)
+        self._begun.append(job.id)
+
+    def begun(self) -> Sequence[str]:
+        """Return the jobs that were taken in since the last call."""
+        begun, self._begun = self._begun, []
+        return begun
 
     def wait(self, timeout_s: float) -> Sequence[JobEnded]:
         """Return the ends of all jobs."""

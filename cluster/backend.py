@@ -16,13 +16,15 @@ class Backend(Protocol):
 
     1. `submit` returns without waiting for the job to end.
     2. Every submitted job ends exactly once in what `wait` returns, unless it is cancelled first.
-    3. A job that raises, crashes its process or is killed ends with a failure; it never takes
+    3. `begun` tells of every job that gets a worker, once, and before its end; a job that waits
+       for one is not running.
+    4. A job that raises, crashes its process or is killed ends with a failure; it never takes
        another job, the backend or the caller with it.
-    4. Jobs of equal resources run in warm processes: a worker is made once and serves many jobs.
-    5. What runs at any moment fits the capacity.
-    6. `cancel_all` ends running work soon, leaves no process behind that computes, and the
+    5. Jobs of equal resources run in warm processes: a worker is made once and serves many jobs.
+    6. What runs at any moment fits the capacity.
+    7. `cancel_all` ends running work soon, leaves no process behind that computes, and the
        backend can be used again; a cancelled job is never reported.
-    7. `close` may be called twice and leaves nothing running that this backend started.
+    8. `close` may be called twice and leaves nothing running that this backend started.
     """
 
     @property
@@ -31,6 +33,9 @@ class Backend(Protocol):
 
     def submit(self, job: Job) -> None:
         """Start a job, or queue it where its resources are taken."""
+
+    def begun(self) -> Sequence[str]:
+        """Return the ids of the jobs that have got a worker since the last call."""
 
     def wait(self, timeout_s: float) -> Sequence[JobEnded]:
         """Return the jobs that ended since the last call; wait up to `timeout_s` for the first."""

@@ -20,10 +20,18 @@ class InlineBackend:
         self._spec = worker
         self._workers: dict[Resources, Any] = {}
         self._queue: deque[Job] = deque()
+        self._begun: Job | None = None
 
     def submit(self, job: Job) -> None:
         """Queue a job; it runs inside :meth:`wait`."""
         self._queue.append(job)
+
+    def begun(self) -> Sequence[str]:
+        """Return the job that :meth:`wait` runs next."""
+        if not self._queue or self._queue[0] is self._begun:
+            return []
+        self._begun = self._queue[0]
+        return [self._begun.id]
 
     def wait(self, timeout_s: float) -> Sequence[JobEnded]:
         """Run the oldest job to its end, whatever the timeout."""
@@ -32,7 +40,7 @@ class InlineBackend:
         job = self._queue.popleft()
         try:
             return [JobEnded(job_id=job.id, result=self._worker(job.resources).run(job.payload))]
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - promise 3: a failing job is data
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - promise 4: a failing job is data
             failure = Failure(Cause.BUG, repr(error), traceback.format_exc())
             return [JobEnded(job_id=job.id, failure=failure)]
 

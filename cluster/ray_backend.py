@@ -60,11 +60,17 @@ class RayBackend:
         self._pool = ActorPool(worker, self.capacity)
         self._waiting: dict[Resources, deque[Job]] = defaultdict(deque)
         self._running: dict[Any, tuple[Job, Actor]] = {}
+        self._begun: list[str] = []
 
     def submit(self, job: Job) -> None:
         """Start a job on a warm actor, or queue it for the first of its shape that is ready."""
         self._waiting[job.resources].append(job)
         self._dispatch(job.resources)
+
+    def begun(self) -> Sequence[str]:
+        """Return the jobs that were given to an actor since the last call."""
+        begun, self._begun = self._begun, []
+        return begun
 
     def wait(self, timeout_s: float) -> Sequence[JobEnded]:
         """Return the jobs that ended; wait up to `timeout_s` for the first."""
@@ -87,6 +93,7 @@ class RayBackend:
     def cancel_all(self) -> None:
         """Kill the actors that run something or are being placed; idle ones stay warm."""
         self._waiting.clear()
+        self._begun.clear()
         for _, actor in self._running.values():
             self._pool.end(actor)
         self._running.clear()
@@ -111,6 +118,7 @@ class RayBackend:
         while waiting and (actor := self._pool.take(shape)) is not None:
             job = waiting.popleft()
             self._running[actor.handle.run.remote(job.payload)] = (job, actor)
+            self._begun.append(job.id)
         self._pool.ask_for(shape, len(waiting))
 
     def _collect(self, reference: Any) -> JobEnded | None:

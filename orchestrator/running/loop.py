@@ -75,6 +75,9 @@ class Driver:
         """How often each stage failed by each cause: being preempted uses up no other retry."""
         self._trial_of = {trial.result_digest: trial for trial in plan.trials}
         self._jobs: dict[str, PlannedJob] = {}
+        """Those that were given to the backend, by id."""
+        self._begun: set[str] = set()
+        """The ids of those that have a worker."""
         self._failures: dict[str, Event] = {}
 
     def record_known(self) -> None:
@@ -105,12 +108,15 @@ class Driver:
         while True:
             while (job := schedule.start_next()) is not None:
                 self._start(job, backend, schedule.lend_idle(job.id) if self._scales(job) else 0)
+            self._note_begun(backend.begun())
             self._journal.flush_if_due()
             self._observer.changed(self.progress)
             if not schedule.num_running:
                 return
-            for ended in backend.wait(POLL_S):
-                self._end(ended, schedule)
+            ended = backend.wait(POLL_S)
+            self._note_begun(backend.begun())
+            for each in ended:
+                self._end(each, schedule)
 
     def all_results(self) -> list[TrialResult]:
         """Return a result for every trial of the plan; what did not end counts as killed."""
@@ -124,17 +130,25 @@ class Driver:
         return self._plan.sweep.sharing == "on" and any(stage.scales for stage in stages)
 
     def _start(self, job: PlannedJob, backend: Backend, spare_cpus: int) -> None:
-        attempt = 1 + max(self._attempts[digest] for digest in job.stages)
         for digest in job.stages:
             self._attempts[digest] += 1
         self._jobs[job.id] = job
         stages = [self._plan.stages[digest] for digest in job.stages]
         payload = [replace(s, spare_cpus=spare_cpus) if s.stage.scales else s for s in stages]
-        self._note("job_started", job, job.stages, attempt=attempt)
-        self.progress.job_started(self._names(job.stages))
         backend.submit(Job(id=job.id, payload=payload, resources=job.resources))
 
+    def _note_begun(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            job = self._jobs[job_id]
+            attempt = max(self._attempts[digest] for digest in job.stages)
+            self._note("job_started", job, job.stages, attempt=attempt)
+            self.progress.job_started(self._names(job.stages))
+            self._begun.add(job_id)
+
     def _end(self, ended: JobEnded, schedule: Schedule) -> None:
+        if ended.job_id not in self._begun:
+            self._note_begun([ended.job_id])  # no worker could be made for it
+        self._begun.remove(ended.job_id)
         job = self._jobs.pop(ended.job_id)
         outcomes: Sequence[StageOutcome] = ended.result or [
             StageOutcome(digest=digest, state=State.FAILED, failure=ended.failure)

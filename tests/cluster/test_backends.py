@@ -111,6 +111,34 @@ def test_every_job_ends_exactly_once_with_its_own_result(opened):
     assert list(backend.wait(0.1)) == []
 
 
+def test_a_job_begins_once_and_before_its_end(opened):
+    backend = opened()
+    for number in range(5):
+        backend.submit(job(number))
+    begun, ended = [], []
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(ended) < 5:
+        assert time.monotonic() < deadline
+        begun += backend.begun()
+        found = backend.wait(1.0)
+        begun += backend.begun()
+        ended += [one.job_id for one in found]
+        assert set(ended) <= set(begun)
+    assert sorted(begun) == sorted(ended)
+
+
+def test_a_job_that_waits_for_a_worker_has_not_begun(ray_opened):
+    backend = ray_opened(capacity=DECLARED)  # of which two of six are there
+    for number in range(3):
+        backend.submit(job(number, "sleep", 1.0))
+    begun = []
+    while not (ended := backend.wait(0.1)):
+        begun += backend.begun()
+        assert len(begun) <= 2
+    ends(backend, 3 - len(ended))
+    assert sorted([*begun, *backend.begun()]) == ["0", "1", "2"]
+
+
 def test_a_wait_with_nothing_submitted_returns_at_once(opened):
     backend = opened()
     begun = time.monotonic()

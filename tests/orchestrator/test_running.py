@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.job import State
+from cluster.job import Resources, State
 from cluster.store import Store
 from orchestrator import (
     InvalidSweepError,
@@ -21,6 +21,8 @@ from orchestrator import (
     run,
 )
 from orchestrator.planning.trial import TrialUsage
+from orchestrator.running.options import RayCluster
+from orchestrator.running.status import sweep_status
 from orchestrator.running.workspace import open_sweep
 from tests.orchestrator.runs import Watcher, expected, scores, states
 from tests.toy import Toy
@@ -212,6 +214,21 @@ def test_two_drivers_on_one_store_at_once_are_both_right(toy):
     whole = report(toy.sweep({**space, "value": list(range(11))}, name="whole", seeds=2))
     assert scores(whole) == expected(range(11), range(2))
     assert toy.num_executed() <= 32
+
+
+def test_what_waits_for_a_worker_is_not_called_running(toy, ray_session):
+    """On a cluster that may grow to six cores and has two."""
+    sweep = toy.sweep({"value": list(range(12)), "sleep_s": 0.2})
+    num_running = []
+
+    class Asking(Watcher):
+        def changed(self, progress):
+            num_running.append(len(sweep_status(open_sweep(sweep)).running))
+
+    cluster = RayCluster(capacity=Resources(num_cpus=6))
+    made = run(sweep, RunOptions(cluster=cluster, observer=Asking()))
+    assert states(made) == {"FINISHED": 12}
+    assert max(num_running) == 2
 
 
 def test_the_same_sweep_twice_at_once_is_refused(toy):
