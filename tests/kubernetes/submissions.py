@@ -1,4 +1,4 @@
-"""A toy submission, and a profile for the cluster that the tests talk to."""
+"""A toy submission, a sweep of a script, and a profile for the cluster that the tests talk to."""
 
 import os
 import sys
@@ -24,6 +24,21 @@ for number in range(3):
     print(f"line {number}", flush=True)
 sys.exit({code})
 """
+SCRIPT = """
+import json, sys
+print("a trial at work")
+print(json.dumps({"score": float(sys.argv[1])}))
+"""
+SWEEP = {
+    "name": "own-script",
+    "pipeline": "command",
+    "seeds": 2,
+    "tracking": "off",
+    "metric": {"name": "score", "mode": "max"},
+    "space": {"command": "{python} train.py {rate}", "metrics": "stdout", "rate": [0.1, 0.2]},
+}
+"""A sweep over a script of the user's own."""
+
 STORE = "/fanflare/store/fanflare"
 
 

@@ -9,24 +9,15 @@ from cluster.kubernetes.api import Api
 from tests.cli import fanflare, sweep_file
 from tests.kubernetes.conftest import REAL
 from tests.kubernetes.real import lacks_volume
-from tests.kubernetes.submissions import STORAGE, bound_claim, profile, profile_file
+from tests.kubernetes.submissions import SCRIPT, STORAGE, SWEEP, bound_claim, profile, profile_file
 
 __all__ = ["fanflare"]  # a fixture
-
-SWEEP = {
-    "name": "own-script",
-    "pipeline": "command",
-    "seeds": 2,
-    "tracking": "off",
-    "metric": {"name": "score", "mode": "max"},
-    "space": {"command": "{python} train.py {rate}", "rate": [0.1, 0.2]},
-}
 
 
 @pytest.fixture
 def sweep(tmp_path):
     """A sweep over a script of the user's own."""
-    (tmp_path / "train.py").write_text("print('a script')\n")
+    (tmp_path / "train.py").write_text(SCRIPT)
     return sweep_file(tmp_path, SWEEP)
 
 

@@ -17,23 +17,9 @@ from orchestrator.running.workspace import open_sweep
 from orchestrator.submitting import pulling
 from tests.cli import fanflare, sweep_file
 from tests.kubernetes.kinds import kind_of
-from tests.kubernetes.submissions import bound_claim, profile_file
+from tests.kubernetes.submissions import SCRIPT, SWEEP, bound_claim, profile_file
 
 __all__ = ["fanflare"]  # a fixture
-
-SCRIPT = """
-import json, sys
-print("a trial at work")
-print(json.dumps({"score": float(sys.argv[1])}))
-"""
-SWEEP = {
-    "name": "own-script",
-    "pipeline": "command",
-    "seeds": 2,
-    "tracking": "off",
-    "metric": {"name": "score", "mode": "max"},
-    "space": {"command": "{python} train.py {rate}", "metrics": "stdout", "rate": [0.1, 0.2]},
-}
 
 
 @pytest.fixture
