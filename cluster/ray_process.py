@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from cluster.job import Cause, Failure, Resources, WorkerSpec
-from cluster.worker import Preempted, Preemptible, make_worker
+from cluster.worker import Perishable, Preempted, Preemptible, make_worker
 
 TITLE = "ray::FanflareWorker"
 """How the command line of such a process begins, by Ray's naming."""
@@ -21,7 +21,8 @@ class Ended(NamedTuple):
     result: Any = None
     failure: Failure | None = None
     is_leaving: bool = False
-    """Whether the process was told to end, so that it takes no other job."""
+    """Whether the process was told to end, or is of no use any more, so that it takes no other
+    job."""
 
 
 class FanflareWorker:
@@ -47,7 +48,8 @@ class FanflareWorker:
         self._is_running = True
         try:
             result = self._worker.run(payload)
-            return Ended(result=result, is_leaving=self._is_told)
+            is_lost = isinstance(self._worker, Perishable) and self._worker.is_lost
+            return Ended(result=result, is_leaving=self._is_told or is_lost)
         except Preempted as error:
             return Ended(failure=Failure(Cause.PREEMPTED, str(error)), is_leaving=True)
         finally:

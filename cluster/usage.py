@@ -5,6 +5,7 @@ Torch is asked only where somebody else has imported it and begun to use an acce
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 from dataclasses import dataclass
@@ -90,8 +91,8 @@ def free_memory_gib(device: str) -> float:
     Args:
         device: `cpu`, or the accelerator that this process uses.
     """
-    if device != "cpu" and (cuda := _cuda()) is not None:
-        free, _ = cuda.mem_get_info()
+    if device != "cpu" and (cuda := _torch_cuda()) is not None and cuda.is_available():
+        free, _ = cuda.mem_get_info()  # the first use of it, if there was none
         return float(free + cuda.memory_reserved() - cuda.memory_allocated()) / _GIB
     available = psutil.virtual_memory().available
     try:
@@ -102,6 +103,30 @@ def free_memory_gib(device: str) -> float:
     except (OSError, ValueError, KeyError):  # no such group, or one without a limit
         pass
     return max(0.0, available / _GIB)
+
+
+def release_memory() -> None:
+    """Give back what is not in use: objects that hold each other, and torch's unused blocks."""
+    gc.collect()
+    if (cuda := _cuda()) is not None:
+        cuda.empty_cache()
+
+
+def is_accelerator_lost() -> bool:
+    """Return whether the accelerator answers this process no more.
+
+    After an error inside a kernel, as an index beyond its tensor, every later call fails too, in
+    this process only: it has to be ended.
+
+    Source: CUDA Runtime API, `cudaErrorAssert` and `cudaErrorIllegalAddress`.
+    """
+    if (cuda := _cuda()) is None:
+        return False
+    try:
+        cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _cpu_s(used: resource.struct_rusage) -> float:
@@ -128,5 +153,10 @@ def _peak() -> int:
 
 def _cuda() -> Any:
     """Return `torch.cuda` where this process uses it, else None."""
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    cuda = _torch_cuda()
     return cuda if cuda is not None and cuda.is_initialized() else None
+
+
+def _torch_cuda() -> Any:
+    """Return `torch.cuda` where somebody has imported it, else None."""
+    return getattr(sys.modules.get("torch"), "cuda", None)

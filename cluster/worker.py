@@ -39,6 +39,14 @@ class Preemptible(Protocol):
         """
 
 
+@runtime_checkable
+class Perishable(Protocol):
+    """A worker whose process may become of no use, as when it loses its accelerator."""
+
+    is_lost: bool
+    """Whether this process can do no other job, so that it has to end."""
+
+
 def make_worker(spec: WorkerSpec, resources: Resources) -> Worker:
     """Import the factory and call it with the resources and the settings."""
     module, _, attribute = spec.factory.partition(":")

@@ -63,6 +63,10 @@ class InvalidFileError(FanflareError):
             lines.append(f"  ... and {len(self.faults) - MAX_SHOWN_FAULTS} more")
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[type[InvalidFileError], tuple[Sequence[Fault], str]]:
+        """Return what makes it anew in another process, as `pickle` asks for it."""
+        return type(self), (self.faults, self.path)
+
 
 class InvalidSweepError(InvalidFileError):
     """A sweep has faults."""

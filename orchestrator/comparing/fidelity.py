@@ -86,13 +86,19 @@ class _Rows:
     """By split; None where rows flipped, whose metrics follow from that."""
 
 
-def bound_of(label: Fidelity, *, is_bf16: bool = False) -> Bound | None:
+def bound_of(
+    label: Fidelity, *, is_bf16: bool = False, has_accelerator: bool = False
+) -> Bound | None:
     """Return how far a trial of a label may lie from the one run alone, or None for any distance.
 
     Args:
         label: The label.
         is_bf16: Whether the trial's training computes in bfloat16.
+        has_accelerator: Whether it runs on an accelerator. Some operations there sum in no fixed
+            order, so that a trial alone is not the same to the bit twice, but `equal` to itself.
     """
+    if has_accelerator and label is Fidelity.EXACT:
+        label = Fidelity.EQUAL
     return EQUAL_IN_BF16 if is_bf16 and label is Fidelity.EQUAL else BOUNDS.get(label)
 
 

@@ -112,6 +112,18 @@ def _costs(
 ) -> tuple[float, float, bool]:
     """Return the seconds of a stage alone and as a member, and whether either was recorded.
 
+    As a member it is expected to be left alone as often as those like it were.
+    """
+    alone_s, shared_s, is_recorded = _costs_if_shared(stage, sharing, num_members, timings)
+    left = timings.share_left(stage.cost_keys)
+    return alone_s, (1 - left) * shared_s + left * alone_s, is_recorded
+
+
+def _costs_if_shared(
+    stage: PlannedStage, sharing: Cohort, num_members: int, timings: Timings
+) -> tuple[float, float, bool]:
+    """Return the same for a member that its cohort does compute.
+
     The two are compared under one key: the most telling one under which both were recorded, or
     else the most telling one under which either was; the other then follows by what the stage
     declares. A cohort of another size tells what this one will cost by the same declaration.

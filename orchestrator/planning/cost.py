@@ -11,17 +11,25 @@ from pipelines.contract import Node, digest_of
 
 _MEMORY = "memory|"
 _GPU_MEMORY = "gpu memory|"
+_LEFT = "left|"
 
 _MAX_POWER = 14
 """Cohorts of 2^14 members and more are not looked up."""
 
 
-def cost_keys(node: Node) -> tuple[str, ...]:
+def cost_keys(node: Node, accelerator: str = "") -> tuple[str, ...]:
     """Return the names under which a node's timing is kept, the most telling one first.
 
-    Nodes that differ in the seed only are expected to cost the same.
+    Nodes that differ in the seed only are expected to cost the same; on another kind of device all
+    of them cost something else.
+
+    Args:
+        node: The node.
+        accelerator: What its worker has; empty for a worker without one.
     """
     stage = f"{node.stage.name}@{node.stage.version}"
+    if accelerator and node.stage.needs_accelerator:
+        stage += f" on {accelerator}"
     sources = "+".join(sorted(_source_names(node)))
     params = {name: value for name, value in node.params.items() if name != "seed"}
     return (f"{stage}|{sources}|{digest_of(params)[:12]}", f"{stage}|{sources}", stage)
@@ -47,13 +55,31 @@ def _source_names(node: Node) -> set[str]:
     return names.union(*(_source_names(node) for node in node.inputs.values()))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What one stage has cost, or shown of what its like will."""
+
+    cost_keys: tuple[str, ...]
+    duration_s: float | None = None
+    """None where it was not computed to the end."""
+    num_together: int = 1
+    """With how many members of a cohort it was computed, itself among them."""
+    is_left: bool = False
+    """Whether its cohort left it to be computed alone."""
+    fits: int | None = None
+    """How many members of its cohort fit into memory, where it was too large."""
+    peak_memory_gib: float | None = None
+    peak_gpu_memory_gib: float | None = None
+
+
 @dataclass
 class Timings:
     """What stages have cost by cost key, over all that this store has seen."""
 
     means: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """How often it was seen, and the mean duration in seconds; under keys with a prefix, 1 and the
-    members of a cohort that fit into memory, or the peak of memory in GiB."""
+    """How often it was seen, and the mean duration in seconds; under keys with a prefix the part of
+    members that cohorts left alone, or 1 and the members of a cohort that fit into memory, or the
+    peak of memory in GiB."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Timings:
@@ -63,6 +89,19 @@ class Timings:
     def to_json(self) -> dict[str, list[float]]:
         """Return plain data."""
         return {key: [count, round(mean, 6)] for key, (count, mean) in self.means.items()}
+
+    def take(self, seen: Observation) -> None:
+        """Take in all that was observed of a stage."""
+        keys = seen.cost_keys
+        if seen.fits is not None:
+            self.observe_limit(keys, seen.fits)
+        if seen.is_left or seen.num_together > 1:
+            self.observe_member(keys, is_left=seen.is_left)
+        if seen.num_together > 1:
+            keys = cohort_keys(keys, seen.num_together)
+        if seen.duration_s is not None:
+            self.observe(keys, seen.duration_s)
+        self.observe_memory(keys, seen.peak_memory_gib, seen.peak_gpu_memory_gib)
 
     def observe(self, keys: Iterable[str], duration_s: float) -> None:
         """Take in the duration of one finished stage."""
@@ -81,6 +120,15 @@ class Timings:
         """Return how many members of a cohort fit into memory, or None where all did."""
         found = self.means.get(_limit_key(keys))
         return None if found is None else int(found[1])
+
+    def observe_member(self, keys: Iterable[str], *, is_left: bool) -> None:
+        """Note whether a cohort computed a member, or left it to be computed alone."""
+        known = [key for key in (_LEFT + key for key in keys) if is_left or key in self.means]
+        self.observe(known, float(is_left))
+
+    def share_left(self, keys: Iterable[str]) -> float:
+        """Return which part of such members cohorts left to be computed alone, from 0 to 1."""
+        return self.estimate_s(_LEFT + key for key in keys) or 0.0
 
     def observe_memory(
         self, keys: Sequence[str], memory_gib: float | None, gpu_memory_gib: float | None

@@ -175,8 +175,9 @@ def make_plan(
     for trial in trials:
         for digest in trial.stages:
             counts[digest] += 1
+    accelerator = _accelerator(sweep, setting)
     stages = {
-        digest: planned_stage(node, counts[digest], setting.timings)
+        digest: planned_stage(node, counts[digest], setting.timings, accelerator)
         for digest, node in nodes.items()
     }
     needed = _needed(trials, stages, setting.known, setting.skipped)
@@ -218,9 +219,19 @@ def num_slots(sweep: Sweep, capacity: Resources) -> int:
     return max(1, min(slots, sweep.max_concurrent or slots))
 
 
-def planned_stage(node: Node, num_trials: int, timings: Timings) -> PlannedStage:
-    """Return a node as a worker gets it."""
-    keys = cost_keys(node)
+def _accelerator(sweep: Sweep, setting: Setting) -> str:
+    """Return the kind of accelerator that trials have, by its memory; empty without one."""
+    if not sweep.resources.num_gpus:
+        return ""
+    memory_gib = setting.gpu_memory_gib
+    return f"a GPU of {memory_gib:.0f} GiB" if memory_gib else "a GPU"
+
+
+def planned_stage(
+    node: Node, num_trials: int, timings: Timings, accelerator: str = ""
+) -> PlannedStage:
+    """Return a node as a worker gets it; for the kind of accelerator see :func:`cost_keys`."""
+    keys = cost_keys(node, accelerator)
     recorded_s = timings.estimate_s(keys)
     return PlannedStage(
         digest=node.digest,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.store import Store
@@ -13,6 +15,9 @@ from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
 from pipelines.contract import StageResult
 from pipelines.labels import FIDELITY, KEPT, Fidelity, fidelity_of, weakest
+
+Cache = Callable[[str, Callable[[], Any]], Any]
+"""Returns what is made under a key, made once."""
 
 
 class Artifacts:
@@ -44,6 +49,21 @@ class Artifacts:
     def open(self, record: Record) -> StoredArtifact:
         """Return an artifact, to be read on demand."""
         return self._store.open(record)
+
+    def inputs(
+        self, stage: PlannedStage, records: Mapping[str, Record], cached: Cache
+    ) -> dict[str, StoredArtifact]:
+        """Return the inputs of a stage by role.
+
+        Args:
+            stage: The stage.
+            records: The records of its inputs, among others.
+            cached: Keeps what is opened, by key.
+        """
+        return {
+            role: cached(f"{digest}/{records[digest].attempt}", partial(self.open, records[digest]))
+            for role, digest in stage.inputs.items()
+        }
 
     def checkpoint(self, digest: str) -> StoreCheckpoint:
         """Return the checkpoint of a stage."""

@@ -15,7 +15,7 @@ from typing import Any
 from cluster.backend import Backend
 from cluster.job import Cause, Failure, Job, JobEnded, State
 from cluster.store import Store
-from orchestrator.planning.cost import cohort_keys
+from orchestrator.planning.cost import Observation
 from orchestrator.planning.packing import PlannedJob, split, without
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
@@ -61,12 +61,8 @@ class Driver:
         self.progress = Progress.of(plan)
         self.results: dict[str, TrialResult] = {}
         """By trial id, without curves: what a finished trial costs the driver's memory."""
-        self.stage_costs: list[tuple[tuple[str, ...], float]] = []
-        """Cost keys and seconds of every stage that was computed."""
-        self.cohort_limits: list[tuple[tuple[str, ...], int]] = []
-        """Cost keys, and how many members of a cohort fit into memory."""
-        self.stage_peaks: list[tuple[tuple[str, ...], float | None, float | None]] = []
-        """Cost keys, and the peak memory in GiB, of the host and of an accelerator."""
+        self.observed: list[Observation] = []
+        """What stages have cost, for the estimates of later plans."""
         self._finished = set(plan.known)
         self._shared: dict[str, StageOutcome] = {}
         self._own: dict[str, StageOutcome] = {}
@@ -181,7 +177,8 @@ class Driver:
         """Note that a cohort was too large, where its worker did not live to say so."""
         members = [stage for d in job.stages if (stage := self._plan.stages[d]).cohort]
         if len(members) > 1:
-            self.cohort_limits.append((members[0].cost_keys, len(members) // 2))
+            seen = Observation(cost_keys=members[0].cost_keys, fits=len(members) // 2)
+            self.observed.append(seen)
 
     def _with_more_room(self, job: PlannedJob, failed: dict[str, StageOutcome]) -> PlannedJob:
         """Return a job on a whole accelerator if the memory of its part of one ran out; note it."""
@@ -195,7 +192,10 @@ class Driver:
             if (stage := self._plan.stages[digest]).stage.needs_accelerator
         ]
         room_gib = job.resources.num_gpus * self._plan.gpu_memory_gib
-        self.stage_peaks += [(stage.cost_keys, None, room_gib) for stage in lacking]
+        self.observed += [
+            Observation(cost_keys=stage.cost_keys, peak_gpu_memory_gib=room_gib)
+            for stage in lacking
+        ]
         return replace(job, resources=whole) if lacking else job
 
     def _to_retry(self, failed: dict[str, StageOutcome]) -> set[str]:
@@ -217,16 +217,7 @@ class Driver:
         (self._own if stage.num_trials == 1 else self._shared)[outcome.digest] = outcome
         facts = {"attempt": self._attempts[outcome.digest], "detail": outcome.detail}
         self._note("stage_finished", job, (outcome.digest,), **facts)
-        if not outcome.reused:
-            keys = stage.cost_keys
-            if outcome.cohort_size > 1:
-                keys = cohort_keys(keys, outcome.cohort_size)
-            self.stage_costs.append((keys, outcome.duration_s))
-            if (usage := outcome.usage) is not None:
-                peaks = (usage.peak_memory_gib, usage.peak_gpu_memory_gib)
-                self.stage_peaks.append((keys, *peaks))
-        if outcome.cohort_fits is not None:
-            self.cohort_limits.append((stage.cost_keys, outcome.cohort_fits))
+        self.observed.append(outcome.observation(stage.cost_keys))
         trial = self._trial_of.get(outcome.digest)
         if trial is not None:
             self._trial_ended(trial_result(trial, self._plan, self._outcomes(trial)))

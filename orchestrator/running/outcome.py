@@ -12,11 +12,21 @@ from cluster.artifact import Record, StoreError
 from cluster.job import Cause, Failure, State
 from cluster.usage import Usage
 from cluster.worker import Preempted
+from orchestrator.planning.cost import Observation
 from orchestrator.running.journal import Event
 from orchestrator.running.redaction import redact
 from pipelines.contract import DivergedError, InputError
 
 _STORE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+_OUT_OF_MEMORY = (
+    "CUDA error: out of memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+)
+"""What errors say for which torch has no class of its own: of CUDA outside its allocator, of the
+host's allocator, of cuBLAS and of cuDNN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +47,8 @@ class StageOutcome:
     """With how many members it was computed together, itself among them."""
     cohort_fits: int | None = None
     """How many members fit into memory, where a cohort turned out to be too large."""
+    is_left: bool = False
+    """Whether its cohort left it to be computed alone, though nothing broke."""
     failure: Failure | None = None
 
     @property
@@ -48,6 +60,24 @@ class StageOutcome:
         used = asdict(self.usage) if self.usage else {}
         used = {name: value for name, value in used.items() if value is not None}
         return {**told, "started_at": self.started_at, "cohort_size": self.cohort_size, **used}
+
+    def observation(self, cost_keys: tuple[str, ...]) -> Observation:
+        """Return what a finished stage tells of its cost; if another process computed it, little.
+
+        Args:
+            cost_keys: The names under which its cost is kept.
+        """
+        if self.reused:
+            return Observation(cost_keys=cost_keys, fits=self.cohort_fits)
+        return Observation(
+            cost_keys=cost_keys,
+            duration_s=self.duration_s,
+            num_together=self.cohort_size,
+            is_left=self.is_left,
+            fits=self.cohort_fits,
+            peak_memory_gib=self.usage.peak_memory_gib if self.usage else None,
+            peak_gpu_memory_gib=self.usage.peak_gpu_memory_gib if self.usage else None,
+        )
 
 
 def finished_event(outcome: StageOutcome) -> Event:
@@ -92,13 +122,20 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(_cause(error), f"{type(error).__name__}: {message}", text)
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch's error, told by name: no torch here
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
+
+
 def _cause(error: BaseException) -> Cause:
     if isinstance(error, Preempted):
         return Cause.PREEMPTED
     if isinstance(error, DivergedError):
         return Cause.DIVERGED
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Cause.OUT_OF_MEMORY  # torch's error, told by name: no torch here
+    if _is_out_of_memory(error):
+        return Cause.OUT_OF_MEMORY
     if isinstance(error, StoreError) or getattr(error, "errno", None) in _STORE_ERRORS:
         return Cause.STORE
     return Cause.BUG

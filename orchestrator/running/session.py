@@ -204,9 +204,7 @@ class _Session:
             self._tracker.close()
             raise
         finally:
-            self._workspace.save_timings(
-                self._driver.stage_costs, self._driver.cohort_limits, self._driver.stage_peaks
-            )
+            self._workspace.save_timings(self._driver.observed)
         return self._finish(state)
 
     def _run_jobs(self) -> None:

@@ -13,6 +13,7 @@ from cluster.artifact import Record
 from cluster.job import Failure, State
 from cluster.machine import local_resources
 from orchestrator.comparing.fidelity import (
+    EXACT,
     Bound,
     Differences,
     Result,
@@ -171,7 +172,10 @@ def _check(
     result: TrialResult, config: str, rerun: Rerun, workspace: Workspace, observer: Observer
 ) -> TrialCheck:
     trial = result.trial
-    bound = bound_of(result.fidelity, is_bf16=_is_bf16(trial, workspace))
+    has_accelerator = workspace.sweep.resources.num_gpus > 0
+    precision = trial.params.get("precision")
+    is_bf16 = precision == "bf16" or (precision == "auto" and has_accelerator)
+    bound = bound_of(result.fidelity, is_bf16=is_bf16, has_accelerator=has_accelerator)
     alone = rerun.alone(trial)
     check = TrialCheck(
         trial=trial, config=config, label=result.fidelity, bound=bound, differences=None
@@ -179,8 +183,8 @@ def _check(
     if isinstance(alone, Failure):
         return replace(check, failure=alone)
     check = replace(check, differences=compare(rerun.kept(trial), alone, bound))
-    if not check.faults or bound is None or check.label is not Fidelity.EQUAL:
-        return check  # what is `exact` promises the same bits, stable or not
+    if not check.faults or bound in (None, EXACT):
+        return check  # the same bits were promised, stable or not
     observer.message(f"running {trial.id} alone once more, moved by a few roundings")
     return replace(check, is_unstable=_is_unstable(trial, alone, rerun, bound))
 
@@ -191,11 +195,6 @@ def _is_unstable(trial: Trial, alone: Result, rerun: Rerun, bound: Bound) -> boo
     if moved is None or isinstance(moved, Failure):
         return False
     return is_unstable(rerun.kept(trial), alone, moved, bound)
-
-
-def _is_bf16(trial: Trial, workspace: Workspace) -> bool:
-    precision = trial.params.get("precision")
-    return precision == "bf16" or (precision == "auto" and workspace.sweep.resources.num_gpus > 0)
 
 
 def sample(

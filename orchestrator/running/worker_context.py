@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from cluster.job import Resources
+from cluster.job import Cause, Failure, Resources
 from cluster.machine import local_resources
-from cluster.usage import free_memory_gib
+from cluster.usage import free_memory_gib, is_accelerator_lost, release_memory
 from pipelines.contract import Checkpoint
 
 MAX_CACHED_OBJECTS = 16
@@ -24,10 +25,12 @@ class WorkerContext:
     """What a stage is given; its cache lives as long as the process."""
 
     def __init__(self, resources: Resources) -> None:
-        self.num_cpus = max(1, int(resources.num_cpus))
+        self.own_cpus = self.num_cpus = max(1, int(resources.num_cpus))
         self.device = "cuda" if resources.num_gpus else "cpu"
         self.keep: frozenset[str] = frozenset()
         self.checkpoint: Callable[[int], Checkpoint]
+        self.is_lost = False
+        """Whether the accelerator answers this process no more, so that it has to be ended."""
         self._cache: OrderedDict[str, Any] = OrderedDict()
         self._resources = resources
 
@@ -36,11 +39,12 @@ class WorkerContext:
         """An empty folder, made when it is first asked for; see :meth:`call`."""
         return Path(tempfile.mkdtemp(prefix="fanflare-"))
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Remove at the end of the block what was put into the scratch folder."""
+    @contextlib.contextmanager
+    def call(self, log: TextIO) -> Iterator[None]:
+        """Let a stage print into a log; remove at the end what it put into the scratch folder."""
         try:
-            yield
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield
         finally:
             if "scratch" in vars(self):
                 shutil.rmtree(self.scratch, ignore_errors=True)
@@ -55,6 +59,19 @@ class WorkerContext:
         if self.device == "cpu":
             part = self.num_cpus / local_resources().num_cpus
         return min(1.0, part) * free_memory_gib(self.device)
+
+    def recover(self, failure: Failure) -> Failure:
+        """Make room after a lack of memory; return the failure, as the process's if that is lost.
+
+        To be called once the exception is gone, and with it the tensors that its traceback holds.
+        """
+        self.is_lost = self.is_lost or is_accelerator_lost()
+        if self.is_lost:
+            return replace(failure, cause=Cause.WORKER_DIED)
+        if failure.cause is Cause.OUT_OF_MEMORY:
+            self._cache.clear()
+            release_memory()
+        return failure
 
     def cached(self, key: str, load: Callable[[], Any]) -> Any:
         """Return `load()`, kept for later stages; the one that was not used for longest goes."""

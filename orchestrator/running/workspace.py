@@ -16,7 +16,7 @@ from cluster.machine import gpu_memory_gib as local_gpu_memory_gib
 from cluster.machine import local_resources
 from cluster.store import Store
 from orchestrator.errors import Fault, InvalidSweepError
-from orchestrator.planning.cost import Timings
+from orchestrator.planning.cost import Observation, Timings
 from orchestrator.planning.grid import expand, parse
 from orchestrator.planning.plan import Plan, Setting, make_plan, merge
 from orchestrator.planning.sweep import Sweep
@@ -74,7 +74,7 @@ class Workspace:
             gpu_memory_gib: Memory of one accelerator there, in GiB; where it is unknown (0), no
                 trials share one.
         """
-        asks_gpu = self.sweep.resources.num_gpus == 1
+        asks_gpu = self.sweep.resources.num_gpus > 0
         known = set() if fresh else self._known()
         failed = {} if retry_failed else self.failed_stages()
         setting = Setting(
@@ -116,27 +116,12 @@ class Workspace:
         except (OSError, ValueError, TypeError, AttributeError):
             return Timings()
 
-    def save_timings(
-        self,
-        costs: Sequence[tuple[Sequence[str], float]],
-        limits: Sequence[tuple[Sequence[str], int]] = (),
-        peaks: Sequence[tuple[Sequence[str], float | None, float | None]] = (),
-    ) -> None:
-        """Take what newly computed stages have cost into the store's timings.
-
-        Args:
-            costs: Cost keys and seconds.
-            limits: Cost keys, and how many members of a cohort fitted into memory.
-            peaks: Cost keys, and the peak memory in GiB, of the host and of an accelerator.
-        """
-        if costs or limits or peaks:
+    def save_timings(self, observed: Sequence[Observation]) -> None:
+        """Take what newly computed stages have cost into the store's timings."""
+        if observed:
             timings = self.timings()
-            for keys, duration_s in costs:
-                timings.observe(keys, duration_s)
-            for keys, num_members in limits:
-                timings.observe_limit(keys, num_members)
-            for keys, memory_gib, peak_gpu_gib in peaks:
-                timings.observe_memory(keys, memory_gib, peak_gpu_gib)
+            for seen in observed:
+                timings.take(seen)
             self.store.write_bytes(_TIMINGS, json.dumps(timings.to_json()).encode())
 
     def save_copy(self) -> str:

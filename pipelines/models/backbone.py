@@ -15,10 +15,16 @@ from pipelines.contract import Context, InputError
 from pipelines.models.files import ModelFiles
 
 
-def use_threads(context: Context) -> None:
-    """Keep torch to the cores of this worker: the same number gives the same sums."""
+def set_up_torch(context: Context) -> None:
+    """Keep torch to the cores of this worker, and to single precision where nothing else is asked.
+
+    The same number of cores gives the same sums. Convolutions on an accelerator would round what
+    they are given to TF32, which has 10 bits for the 23 of single precision; products of matrices
+    do not, unless torch is told so (its notes on CUDA semantics, "TensorFloat-32").
+    """
     if torch.get_num_threads() != context.num_cpus:
         torch.set_num_threads(context.num_cpus)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 WORDS = "words"

@@ -15,7 +15,7 @@ from pipelines.language.training import (
     language_learner,
     perplexity,
 )
-from pipelines.models.backbone import trainable_copy, use_threads
+from pipelines.models.backbone import set_up_torch, trainable_copy
 from pipelines.models.files import model_files
 from pipelines.pretrain.architectures import HEADS
 from pipelines.training.loop import mean_loss
@@ -32,7 +32,7 @@ def evaluate(
     The loss is the mean negative log likelihood in nats of a token to be predicted. Bits a byte
     depend on no tokenizer, so that models with different vocabularies compare.
     """
-    use_threads(context)
+    set_up_torch(context)
     made = inputs["model"]
     objective, mask_ratio = made.value["objective"], made.value["mask_ratio"]
     model = trainable_copy(context, model_files(context, sources, inputs), HEADS[objective])

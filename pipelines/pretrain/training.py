@@ -11,7 +11,7 @@ from torch import nn
 from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.language.blocks import Vocabulary
 from pipelines.language.training import language_learner, train_on_blocks
-from pipelines.models.backbone import use_threads, warm_tokenizer
+from pipelines.models.backbone import set_up_torch, warm_tokenizer
 from pipelines.models.files import made_model, model_files
 from pipelines.pretrain.architectures import fresh_language_model
 from pipelines.training.precision import precision_on
@@ -31,7 +31,7 @@ def pretrain(
     Raises:
         DivergedError: The loss is no longer finite.
     """
-    use_threads(context)
+    set_up_torch(context)
     tokenizer = warm_tokenizer(
         context, model_files(context, sources, {"model": inputs["tokenizer"]})
     )

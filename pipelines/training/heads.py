@@ -110,9 +110,9 @@ class _Cohort:
             self._let_go([not member.is_done() for member in self._members])
 
     def _epoch(self, step: int) -> int:
-        index, counts = _stacked([member.next_epoch(self._train) for member in self._members])
+        places, sizes = _stacked([member.next_epoch(self._train) for member in self._members])
         device = self._features.device
-        index, counts = index.to(device), counts.to(device)
+        index, counts = torch.from_numpy(places).to(device), torch.from_numpy(sizes).to(device)
         rates = self._per_step("learning_rate", index.shape[1], step).to(device)
         decays, norms = self._each("weight_decay"), self._each("max_grad_norm")
         losses = torch.empty(index.shape[1], len(self._members), device=device)
@@ -120,8 +120,9 @@ class _Cohort:
             gradient, losses[batch] = self._gradient(index[:, batch], counts[:, batch])
             step += 1
             self._update(_clipped(gradient, norms), rates[batch], decays, step)
+        seen = losses.cpu().numpy()  # of all at once: an accelerator waits for each reading
         for number, member in enumerate(self._members):
-            member.note_losses(losses[:, number].cpu().numpy(), counts[number].cpu().numpy())
+            member.note_losses(seen[:, number], sizes[number])
         return step
 
     def _gradient(self, index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,14 +263,14 @@ class _Member:
         ]
 
 
-def _stacked(epochs: Sequence[Sequence[Rows]]) -> tuple[Tensor, Tensor]:
+def _stacked(epochs: Sequence[Sequence[Rows]]) -> tuple[Rows, Rows]:
     """Return places `(heads, steps, longest)`, padded, and their numbers `(heads, steps)`."""
     counts = np.array([[len(places) for places in batches] for batches in epochs])
     index = np.zeros((*counts.shape, counts.max()), dtype=np.int64)
     for head, batches in enumerate(epochs):
         for step, places in enumerate(batches):
             index[head, step, : len(places)] = places
-    return torch.from_numpy(index), torch.from_numpy(counts)
+    return index, counts
 
 
 def _with_ones(features: Tensor) -> Tensor:

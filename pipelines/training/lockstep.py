@@ -55,6 +55,21 @@ class Left:
     """Why there are no final weights."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Pace:
+    """The members' own numbers for the steps of an epoch, on the device before the first of them.
+
+    A number that a step brought along would be waited for, until all that was begun is done.
+    """
+
+    max_norms: Tensor
+    """`(members,)`."""
+    decays: Tensor
+    """`(members,)`."""
+    rates: Mapping[str, Tensor]
+    """`(steps, members)`, by the param that gives them."""
+
+
 class Lockstep:
     """Trains all members.
 
@@ -106,12 +121,14 @@ class Lockstep:
         size = self._batch_size
         starts = range(0, self._num_rows, size)
         losses, counts = [], []
+        pace = self._pace(step)
         for index in range(self._steps_per_epoch):
             own = starts[index * self._accumulated : (index + 1) * self._accumulated]
             batches = [[order[start : start + size] for order in orders] for start in own]
             counts.append([[shared.num_targets(rows) for rows in batch] for batch in batches])
             losses.append(self._backward(shared, batches, counts[-1]))
-            self._update(step + index + 1)
+            rates = {name: table[index] for name, table in pace.rates.items()}
+            self._update(step + index + 1, pace, rates)
         # Read at the end only, because an accelerator waits whenever a number is read.
         flat = iter(torch.cat(losses).tolist())
         for index, step_counts in enumerate(counts):
@@ -148,8 +165,27 @@ class Lockstep:
             losses.append(loss.detach())
         return torch.stack(losses)
 
+    def _pace(self, done: int) -> _Pace:
+        """Return the members' numbers for the epoch that begins after `done` steps."""
+        steps = range(done + 1, done + 1 + self._steps_per_epoch)
+        device = self._weights.device
+        return _Pace(
+            max_norms=torch.tensor(
+                [float(m.params["max_grad_norm"]) for m in self._members], device=device
+            ),
+            decays=torch.tensor(
+                [float(m.params["weight_decay"]) for m in self._members], device=device
+            ),
+            rates={
+                name: torch.tensor(
+                    [[m.rate(name, step) for m in self._members] for step in steps], device=device
+                )
+                for name in self._columns
+            },
+        )
+
     @torch.no_grad()
-    def _update(self, step: int) -> None:
+    def _update(self, step: int, pace: _Pace, rates: Mapping[str, Tensor]) -> None:
         """Take AdamW's step `step`, counted from 1, with each member's own rates.
 
         Source: I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, 2019.
@@ -157,7 +193,7 @@ class Lockstep:
         gradient = self._weights.grad
         assert gradient is not None
         norms = gradient.norm(dim=1)
-        limits = self._each([float(m.params["max_grad_norm"]) for m in self._members])
+        limits = pace.max_norms
         factors = torch.where(limits > 0, (limits / (norms + 1e-6)).clamp(max=1.0), 1.0)
         gradient.mul_(factors[:, None])
         mean, square = self._state
@@ -165,15 +201,10 @@ class Lockstep:
         square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         spread = square.sqrt().div_(math.sqrt(1 - BETA_2**step)).add_(EPSILON)
         change = torch.div(mean, spread, out=spread)
-        decays = self._each([float(m.params["weight_decay"]) for m in self._members])
         for name, columns in self._columns.items():
-            rates = self._each([m.rate(name, step) for m in self._members])
             part = self._weights[:, columns]
-            part.mul_((1 - rates * decays)[:, None])
-            part.sub_(change[:, columns] * (rates / (1 - BETA_1**step))[:, None])
-
-    def _each(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, device=self._weights.device)
+            part.mul_((1 - rates[name] * pace.decays)[:, None])
+            part.sub_(change[:, columns] * (rates[name] / (1 - BETA_1**step))[:, None])
 
     def _let_go(self) -> Iterator[Left]:
         stay = [not member.is_done() for member in self._members]

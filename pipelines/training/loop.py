@@ -61,6 +61,9 @@ class LabelledExamples(Examples, Protocol):
         """Return which of the labels belong to some rows, in the order of the batch's outputs."""
 
 
+RANDOM, RANDOM_ON_DEVICE = "random", "random/device"
+"""In a checkpoint: the states of the host's random stream, and of the accelerator's."""
+
 FROZEN = "is_frozen"
 """An attribute of a module without weights, as dropout, that belongs to what is frozen."""
 
@@ -204,6 +207,7 @@ class _Training:
         lengths: Collection[int],
     ) -> None:
         self._learner = learner
+        self._device = next(learner.module.parameters()).device
         self._train_set = train_set
         self._validation_set = validation_set
         self._params = params
@@ -300,7 +304,7 @@ class _Training:
             for index, values in state.items()
             for name, value in values.items()
         }
-        tensors["random"] = torch.get_rng_state()
+        tensors |= _random_states(self._device)
         arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
         curves = {str(epochs): vars(curve) for epochs, curve in self.curves.items()}
         return arrays, {"at": vars(self.at), "order": self._order_state, "curves": curves}
@@ -322,12 +326,23 @@ class _Training:
                     state.setdefault(int(index), {})[part] = tensor
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        torch.set_rng_state(torch.from_numpy(np.array(arrays["random"])))
+        torch.set_rng_state(torch.from_numpy(np.array(arrays[RANDOM])))
+        if self._device.type == "cuda" and RANDOM_ON_DEVICE in arrays:
+            own = torch.from_numpy(np.array(arrays[RANDOM_ON_DEVICE]))
+            torch.cuda.set_rng_state(own, self._device)
         self._order.bit_generator.state = value["order"]
         self.at = _Position(**value["at"])
         # What the earlier attempt did not follow, or is past, cannot be followed any more.
         curves = value["curves"]
         self.curves = {n: Curve(**curves[str(n)]) for n in self.curves if str(n) in curves}
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the streams from which a training on a device draws: an accelerator has its own."""
+    states = {RANDOM: torch.get_rng_state()}
+    if device.type == "cuda":
+        states[RANDOM_ON_DEVICE] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def not_finite(step: int, epoch: int) -> DivergedError:
@@ -372,12 +387,16 @@ def loss_of(outputs: Tensor, targets: Tensor | Targets) -> Tensor:
 def mean_loss(learner: Learner, examples: Examples) -> float:
     """Return the mean loss over the targets of all rows."""
     learner.module.eval()
-    loss_sum, num_targets = 0.0, 0
+    losses, counts = [], []
     for rows in examples.in_order():
         inputs, targets = examples.batch(rows)
-        loss_sum += float(loss_of(learner.outputs(inputs), targets)) * len(targets)
-        num_targets += len(targets)
-    return loss_sum / num_targets
+        losses.append(loss_of(learner.outputs(inputs), targets))
+        counts.append(len(targets))
+    loss_sum = 0.0
+    # Read at the end only, because an accelerator waits whenever a number is read.
+    for loss, count in zip(torch.stack(losses).tolist(), counts, strict=True):
+        loss_sum += loss * count
+    return loss_sum / sum(counts)
 
 
 @torch.inference_mode()

@@ -16,7 +16,8 @@ def precision_on(device: str, wanted: str) -> torch.dtype:
         wanted: `auto`, `fp32` or `bf16`.
     """
     if wanted == "auto":
-        wanted = "bf16" if device != "cpu" and torch.cuda.is_bf16_supported() else "fp32"
+        has_bf16 = device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
+        wanted = "bf16" if has_bf16 else "fp32"
     return torch.bfloat16 if wanted == "bf16" else torch.float32
 
 

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 from pipelines.contract import Artifact, Context, InputError, Member, StageResult
 from pipelines.language.blocks import Vocabulary
 from pipelines.language.training import Objective, language_learner, train_on_blocks
-from pipelines.models.backbone import trainable_copy, use_threads, warm_tokenizer
+from pipelines.models.backbone import set_up_torch, trainable_copy, warm_tokenizer
 from pipelines.models.files import ModelFiles, made_model, model_files
 from pipelines.training.precision import precision_on
 from pipelines.transfer.finetuning import weight_counts
@@ -46,7 +46,7 @@ def adapt(
         InputError: There is no language-modelling head for the model, or no mask token.
         DivergedError: The loss is no longer finite.
     """
-    use_threads(context)
+    set_up_torch(context)
     files = model_files(context, sources, inputs)
     objective = objective_of(files)
     blocks = inputs["blocks"]

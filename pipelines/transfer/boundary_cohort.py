@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipelines.cohorts import CohortMember, Finished
 from pipelines.contract import Context, Member
 from pipelines.models.anatomy import layers_of
-from pipelines.models.backbone import last_hidden, trainable_copy, use_threads, warm_model
+from pipelines.models.backbone import last_hidden, set_up_torch, trainable_copy, warm_model
 from pipelines.models.boundary import (
     BOUNDARY,
     MASK,
@@ -46,7 +46,7 @@ def finetune_together(context: Context, members: Sequence[CohortMember]) -> Iter
     Members that are alike but for `epochs` are trained once, where the schedule allows it; those
     whose model cannot be cut are left to be trained alone.
     """
-    use_threads(context)
+    set_up_torch(context)
     for part, own in upper_parts(context, members):
         for alike in alike_but_for_epochs(own):
             learner = part.learner(context, next(iter(alike.values())).params)

@@ -11,7 +11,7 @@ from torch import nn
 
 from pipelines.cohorts import CohortMember, Finished
 from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.models.backbone import features_of, last_hidden, pooled, use_threads, warm_model
+from pipelines.models.backbone import features_of, last_hidden, pooled, set_up_torch, warm_model
 from pipelines.models.distinct_rows import distinct_batches
 from pipelines.models.files import model_files
 from pipelines.transfer.data.loading import SPLITS
@@ -32,7 +32,7 @@ def encode(
 
     Where words are labelled there are features of each word's first token only.
     """
-    use_threads(context)
+    set_up_torch(context)
     backbone = warm_model(context, model_files(context, sources, inputs))
     prepared = inputs[PREPARED]
     results = []
@@ -52,7 +52,7 @@ def encode_together(context: Context, members: Sequence[CohortMember]) -> Iterat
     A text or image that several members or splits have goes through the model once; all
     poolings are taken of the same pass.
     """
-    use_threads(context)
+    set_up_torch(context)
     first = members[0]
     backbone = warm_model(context, model_files(context, first.sources, first.inputs))
     poolings = sorted({member.params["pooling"] for member in members})

@@ -15,8 +15,8 @@ from pipelines.models.backbone import (
     fresh_model,
     last_hidden,
     pooled,
+    set_up_torch,
     trainable_copy,
-    use_threads,
 )
 from pipelines.models.dropout import DrawnDropout, adapter_dropouts
 from pipelines.models.files import ModelFiles, model_files
@@ -55,7 +55,7 @@ def trainings(
     sources: Mapping[str, Any],
 ) -> Iterator[tuple[Learner, StageResult]]:
     """Yield what each member has trained, and its result."""
-    use_threads(context)
+    set_up_torch(context)
     files = model_files(context, sources, inputs)
     task = PreparedTask(context, inputs[PREPARED])
     for index, member in enumerate(members):

@@ -18,7 +18,7 @@ from pipelines.language.training import (
     language_learner,
     train_on_blocks_for,
 )
-from pipelines.models.backbone import use_threads
+from pipelines.models.backbone import set_up_torch
 from pipelines.models.dropout import adapter_dropouts
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.training.loop import Learner
@@ -54,7 +54,7 @@ def language_trainings(
     sources: Mapping[str, Any],
 ) -> Iterator[tuple[Learner, StageResult]]:
     """Yield what each member has trained, and its result."""
-    use_threads(context)
+    set_up_torch(context)
     files = model_files(context, sources, inputs)
     task = _BlockTask(inputs["blocks"])
     for index, member in enumerate(members):
@@ -71,7 +71,7 @@ def finetune_language_model_once(
 
     Members that an earlier attempt has passed without keeping them are left to be trained alone.
     """
-    use_threads(context)
+    set_up_torch(context)
     first = members[0]
     files = model_files(context, first.sources, first.inputs)
     task = _BlockTask(first.inputs["blocks"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipelines.cohorts import CohortMember, Finished
 from pipelines.contract import Context, Member, digest_of
 from pipelines.models.anatomy import linear_layers
-from pipelines.models.backbone import features_of, trainable_copy, use_threads, warm_model
+from pipelines.models.backbone import features_of, set_up_torch, trainable_copy, warm_model
 from pipelines.models.boundary import MASK
 from pipelines.models.dropout import dropout_mask
 from pipelines.models.lora_bank import Adapter, LoraBank, NotSharedError
@@ -48,7 +48,7 @@ def finetune_together(
     if not side_by_side:
         yield from in_turn(context, members)
         return
-    use_threads(context)
+    set_up_torch(context)
     for part, own in upper_parts(context, members):
         groups: dict[str, dict[int, CohortMember]] = {}
         for index, member in own.items():
@@ -143,13 +143,14 @@ class _SharedBase:
     def losses(self, weights: Tensor, members: Sequence[int], rows: Sequence[Rows]) -> Tensor:
         """Return the mean training loss of each, `(members,)`."""
         train_set = self._sets["train"]
+        # Before the forward pass, because a copy to an accelerator waits for all that was begun.
+        index, sizes = _padded([train_set.places(own) for own in rows])
+        targets = train_set.labels[torch.from_numpy(index).to(self._device)]
+        counts = torch.from_numpy(sizes).to(self._device)
         with arithmetic(self.learners[0].precision, self._device.type):
             outputs = self._outputs(weights, members, rows, draws=True)
-        targets = [train_set.labels[train_set.places(own)] for own in rows]
-        padded = nn.utils.rnn.pad_sequence(targets, batch_first=True)
-        counts = torch.tensor([len(own) for own in targets], device=padded.device)
-        padding = torch.arange(padded.shape[1], device=padded.device) >= counts[:, None]
-        return each_loss(outputs, padded).masked_fill(padding, 0).sum(1) / counts
+        padding = torch.arange(index.shape[1], device=self._device) >= counts[:, None]
+        return each_loss(outputs, targets).masked_fill(padding, 0).sum(1) / counts
 
     def validation_losses(self, weights: Tensor, members: Sequence[int]) -> Tensor:
         """Return the mean validation loss `(members,)`."""
@@ -229,6 +230,15 @@ class _SharedBase:
 
     def _head(self, learner: Learner) -> nn.Linear:
         return cast(nn.Linear, learner.module.get_submodule("head"))
+
+
+def _padded(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
+    """Return numbers `(members, longest)`, zero where padded, and how many each has."""
+    sizes = np.array([len(own) for own in rows])
+    index = np.zeros((len(rows), sizes.max()), dtype=np.int64)
+    for own, line in zip(rows, index, strict=True):
+        line[: len(own)] = own
+    return index, sizes
 
 
 def _share_frozen(adapted: nn.Module, original: nn.Module) -> None:

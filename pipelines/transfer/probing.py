@@ -10,7 +10,7 @@ from torch import nn
 
 from pipelines.cohorts import CohortMember, Finished
 from pipelines.contract import Artifact, Context, Member, StageResult
-from pipelines.models.backbone import use_threads
+from pipelines.models.backbone import set_up_torch
 from pipelines.training.heads import Head, train_heads
 from pipelines.training.loop import Learner, train
 from pipelines.transfer.data.loading import SPLITS
@@ -31,14 +31,14 @@ def probe(
     sources: Mapping[str, Any],
 ) -> list[StageResult]:
     """Train a linear head on frozen features."""
-    use_threads(context)
+    set_up_torch(context)
     task = _Task(context, inputs["features"])
     return [_alone(context, task, member) for member in members]
 
 
 def probe_together(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
     """Train the heads of all members side by side; they share the features."""
-    use_threads(context)
+    set_up_torch(context)
     task = _Task(context, members[0].inputs["features"])
     heads = [
         Head(

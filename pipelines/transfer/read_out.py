@@ -14,7 +14,7 @@ from pipelines.contract import (
     StageResult,
     digest_of,
 )
-from pipelines.models.backbone import use_threads
+from pipelines.models.backbone import set_up_torch
 from pipelines.models.files import model_files
 from pipelines.training.loop import Examples, Learner, train_for
 from pipelines.transfer.data.prepared import PREPARED
@@ -32,7 +32,7 @@ def finetune_once(context: Context, members: Sequence[CohortMember]) -> Iterator
 
     Members that an earlier attempt has passed without keeping them are left to be trained alone.
     """
-    use_threads(context)
+    set_up_torch(context)
     first = members[0]
     files = model_files(context, first.sources, first.inputs)
     task = PreparedTask(context, first.inputs[PREPARED])

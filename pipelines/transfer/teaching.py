@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 import pipelines.transfer.export.exported  # noqa: F401 - transformers learns of exports
 from pipelines.contract import Artifact, Context, InputError, Member, StageResult
-from pipelines.models.backbone import use_threads, warm_model, warm_tokenizer
+from pipelines.models.backbone import set_up_torch, warm_model, warm_tokenizer
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.models.token_batches import TokenBatches
 from pipelines.transfer.data.tokenization import tokenized
@@ -35,7 +35,7 @@ def teach(
     Raises:
         InputError: The model has no classifying head, or its classes are not the task's.
     """
-    use_threads(context)
+    set_up_torch(context)
     files = model_files(context, sources, inputs)
     labels = inputs["examples"].value["labels"]
     order = outputs_in_order(_config(files), labels)

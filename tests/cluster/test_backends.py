@@ -341,3 +341,13 @@ def test_idle_workers_are_ended_so_that_their_node_can_be_given_back(ray_opened)
     assert run_one(backend, "who").result["pid"] == pid
     assert wait_for(lambda: not backend.wait(0.05) and not psutil.pid_exists(pid))
     assert run_one(backend, "who").result["pid"] != pid
+
+
+def test_a_process_that_is_of_no_use_any_more_is_given_no_other_job(ray_opened):
+    backend = ray_opened()
+    backend.submit(job("a", "lose"))
+    lost = ends(backend, 1)["a"]
+    assert lost.failure is None, "what it has done counts"
+    backend.submit(job("b", "who"))
+    there = ends(backend, 1)["b"].result
+    assert (there["pid"] != lost.result, there["num_jobs"]) == (True, 1)

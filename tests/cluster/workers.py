@@ -15,6 +15,7 @@ class ScriptedWorker:
         self.greeting = greeting
         self.num_jobs = 0
         self.is_told = False
+        self.is_lost = False
         if made:
             append(made, f"{resources.num_cpus:g} {os.getpid()}")
 
@@ -31,6 +32,10 @@ class ScriptedWorker:
 
     def who(self, argument):
         return {"pid": os.getpid(), "num_jobs": self.num_jobs, "cpus": self.resources.num_cpus}
+
+    def lose(self, argument):
+        self.is_lost = True
+        return os.getpid()
 
     def sleep(self, seconds):
         end = time.monotonic() + seconds

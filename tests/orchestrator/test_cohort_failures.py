@@ -169,6 +169,21 @@ def test_a_cohort_for_which_the_host_has_no_memory_runs_alone_and_is_remembered(
     )
     driver.execute(made.jobs, SmallHost(spec))
     assert {r.state for r in driver.all_results()} == {State.FINISHED}
-    workspace.save_timings(driver.stage_costs, driver.cohort_limits)
+    workspace.save_timings(driver.observed)
     (cohort,) = plan(sweep_of(toy, {"value": [1, 2, 3, 4]}, seeds=3)).cohorts
     assert cohort.limit == 2
+
+
+def test_members_that_their_cohort_leaves_alone_are_not_planned_together_again(toy, monkeypatch):
+    """As where a model cannot be shared, or what would be shared does not fit into memory."""
+    monkeypatch.setattr("tests.toy_cohorts.work_together", lambda context, members: iter(()))
+    made = run(sweep_of(toy, {"value": [1, 2, 3]}, seeds=1), backend="inline")
+    assert {str(r.fidelity) for r in made.results} == {"exact"}
+    assert plan(sweep_of(toy, {"value": [1, 2, 3]}, seeds=3)).cohorts == ()
+    assert plan(sweep_of(toy, {"value": [1, 2, 3, 4]}, seeds=3)).cohorts == ()
+
+
+def test_members_whose_cohort_broke_are_planned_together_again(toy):
+    run(sweep_of(toy, with_bad(1, 2, value=0, fail="raise"), seeds=1), backend="inline")
+    (cohort,) = plan(sweep_of(toy, {"value": [1, 2]}, seeds=3)).cohorts
+    assert len(cohort.stages) == 4

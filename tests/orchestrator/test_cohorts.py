@@ -12,7 +12,7 @@ from cluster.job import Resources
 from cluster.store import Store
 from orchestrator import plan, run
 from orchestrator.planning.cohorts import plan_cohorts, together
-from orchestrator.planning.cost import Timings, cohort_keys
+from orchestrator.planning.cost import Observation, Timings, cohort_keys
 from orchestrator.planning.packing import pack, split, without
 from orchestrator.planning.plan import planned_stage
 from orchestrator.planning.sharing import shared_groups
@@ -166,8 +166,9 @@ def test_a_cohort_that_proved_slower_than_lone_stages_is_not_planned_again(toy):
     workspace = open_sweep(sweep_of(toy, slow, seeds=3))
     (cohort,) = workspace.plan().cohorts
     stages = [workspace.plan().stages[d] for d in cohort.stages]
-    costs = [(cohort_keys(stage.cost_keys, 4), 100.0) for stage in stages]
-    workspace.save_timings(costs)
+    workspace.save_timings(
+        [Observation(cost_keys=s.cost_keys, num_together=4, duration_s=100.0) for s in stages]
+    )
     after = open_sweep(sweep_of(toy, slow, seeds=3)).plan()
     assert after.cohorts == ()
     assert not any(stage.cohort for stage in after.stages.values())

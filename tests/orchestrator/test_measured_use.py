@@ -13,7 +13,7 @@ from cluster.inline import InlineBackend
 from cluster.job import Resources
 from cluster.machine import gpu_memory_gib, smallest_gpu_gib
 from orchestrator import run
-from orchestrator.planning.cost import Timings
+from orchestrator.planning.cost import Observation, Timings
 from orchestrator.planning.gpu_sharing import CONTEXT_GIB, HEADROOM, MAX_PER_GPU, gpu_share
 from orchestrator.planning.grid import expand, parse
 from orchestrator.planning.plan import Setting, make_plan, merge
@@ -106,7 +106,7 @@ def on_gpu(space, peaks, *, pipeline="tests.toy:TOY", memory_gib=80.0, num_gpus=
     sweep = parse(file)
     trials, nodes = merge(expand(sweep, file))
     timings = Timings()
-    known = make_plan(sweep, trials, nodes, Setting())
+    known = make_plan(sweep, trials, nodes, Setting(gpu_memory_gib=memory_gib))
     for stage in known.stages.values():
         if stage.params.get("value") in peaks:
             timings.observe(stage.cost_keys, 30.0)
@@ -207,7 +207,11 @@ def remember(sweep, peak_gib):
     workspace = open_sweep(sweep)
     stages = workspace.plan().stages.values()
     workspace.save_timings(
-        [], peaks=[(s.cost_keys, 1.0, peak_gib) for s in stages if s.stage.name == "toy/work"]
+        [
+            Observation(cost_keys=s.cost_keys, peak_memory_gib=1.0, peak_gpu_memory_gib=peak_gib)
+            for s in stages
+            if s.stage.name == "toy/work"
+        ]
     )
 
 

@@ -379,6 +379,13 @@ def test_a_constant_prediction_has_no_correlation_that_could_be_compared():
     assert compared(numbers(0.1, 0.9), numbers(0.1, 0.9), kept=0.9, alone=-0.9).faults
 
 
+def test_on_an_accelerator_exact_means_equal_within_rounding():
+    assert bound_of(Fidelity.EXACT) == EXACT
+    assert bound_of(Fidelity.EXACT, has_accelerator=True) == EQUAL
+    in_bf16 = bound_of(Fidelity.EXACT, has_accelerator=True, is_bf16=True)
+    assert in_bf16 == bound_of(Fidelity.EQUAL, has_accelerator=True, is_bf16=True) != EQUAL
+
+
 @pytest.mark.parametrize("label", [Fidelity.STATISTICAL, Fidelity.ADAPTIVE])
 def test_a_label_about_many_trials_has_no_bound_on_one(label):
     bound = bound_of(label)

@@ -2,10 +2,31 @@
 
 import numpy as np
 import pytest
+import torch
 
+from cluster.job import Resources
+from cluster.store import Store
+from orchestrator.running.checkpoint import StoreCheckpoint
+from orchestrator.running.worker_context import WorkerContext
 from pipelines.cohorts import CohortMember
 from pipelines.transfer.finetuning import finetune
 from tests.pipelines.test_transfer import Fake
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def context_on(device, folder):
+    """Return what a worker on a device gives to a stage; checkpoints are kept in a folder."""
+    context = WorkerContext(Resources(num_gpus=int(device == "cuda")))
+    store = Store(str(folder / "store"))
+    context.checkpoint = lambda member: StoreCheckpoint(store, "0" * 64, member)
+    return context
+
+
+@pytest.fixture(params=DEVICES)
+def context(request, tmp_path):
+    """The context of a worker, on a GPU too where there is one."""
+    return context_on(request.param, tmp_path)
 
 
 def together(function, context, model, tokens, params, **options):

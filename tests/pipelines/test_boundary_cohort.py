@@ -6,9 +6,9 @@ from orchestrator import plan
 from pipelines.contract import DivergedError
 from pipelines.models.boundary import into_layers
 from pipelines.transfer.boundary_cohort import finetune_together
-from tests.pipelines.cohorts import alone, assert_equal, of_several_sizes
+from tests.pipelines.cohorts import alone, assert_equal, context, of_several_sizes
 from tests.pipelines.cohorts import together as run_together
-from tests.pipelines.test_finetuning import context, files, member, model, tokens
+from tests.pipelines.test_finetuning import files, member, model, tokens
 from tests.pipelines.tiny import save_task
 
 __all__ = ["context", "files", "model", "tokens"]  # fixtures
@@ -71,7 +71,7 @@ def test_every_distinct_row_goes_through_the_frozen_layers_once(
     seen = []
 
     def watched(backbone, batch, depths):
-        seen.extend(map(bytes, batch["input_ids"].numpy()))
+        seen.extend(map(bytes, batch["input_ids"].cpu().numpy()))
         return into_layers(backbone, batch, depths)
 
     monkeypatch.setattr("pipelines.models.boundary.into_layers", watched)

@@ -6,10 +6,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from cluster.job import Resources
 from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
-from orchestrator.running.worker_context import WorkerContext
 from pipelines.contract import InputError
 from pipelines.models.anatomy import depth_of_weights, layers_of, linear_layers
 from pipelines.models.files import model_files
@@ -20,6 +18,7 @@ from pipelines.transfer.data.tokenization import tokenize
 from pipelines.transfer.examples import FeatureExamples, PreparedExamples, new_head
 from pipelines.transfer.finetuning import finetune, new_learner
 from pipelines.transfer.params import METHODS
+from tests.pipelines.cohorts import context_on
 from tests.pipelines.test_transfer import Fake
 from tests.pipelines.tiny import WORDS, save_bert
 
@@ -34,10 +33,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def context(tmp_path):
-    context = WorkerContext(Resources())
-    store = Store(str(tmp_path / "store"))
-    context.checkpoint = lambda member: StoreCheckpoint(store, "0" * 64, member)
-    return context
+    return context_on("cpu", tmp_path)
 
 
 @pytest.fixture
@@ -48,7 +44,8 @@ def files(context, model):
 def member(method, **params):
     """Return a method's params as a stage gets them."""
     schema = METHODS[method]
-    return {**schema(**{"epochs": 2, "batch_size": 8, **params}).model_dump(), "seed": 1}
+    short = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
+    return {**schema(**{**short, **params}).model_dump(), "seed": 1}
 
 
 @pytest.fixture
@@ -180,6 +177,20 @@ def test_training_that_was_cut_goes_on_to_the_same_bits(
     (resumed,) = finetune(context, *arguments)
     assert resumed.tables["predictions"].equals(undisturbed.tables["predictions"])
     assert resumed.value["curve"] == undisturbed.value["curve"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+def test_training_that_was_cut_draws_the_same_dropout_on_an_accelerator(model, tokens, tmp_path):
+    context = context_on("cuda", tmp_path)
+    arguments = ([member("full")], {"prepared": tokens}, {"model": model})
+    (undisturbed,) = finetune(context, *arguments)
+    checkpoint = CuttingCheckpoint(Store(str(tmp_path / "cut")), "1" * 64, 0)
+    context.checkpoint = lambda _: checkpoint
+    with pytest.raises(CutError):
+        finetune(context, *arguments)
+    (resumed,) = finetune(context, *arguments)
+    for point, twin in zip(resumed.value["curve"], undisturbed.value["curve"], strict=True):
+        assert point == pytest.approx(twin, abs=1e-3), "the order of sums, and no other stream"
 
 
 def test_patience_stops_early_and_keeps_the_best_epoch(context, model, tokens):

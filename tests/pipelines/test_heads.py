@@ -9,7 +9,9 @@ from pipelines.training.loop import Learner, train
 from pipelines.transfer.data.truth import WordSpans
 from pipelines.transfer.examples import FeatureExamples, new_head
 from pipelines.transfer.params import ProbeParams
+from tests.pipelines.cohorts import DEVICES
 
+on_devices = pytest.mark.parametrize("device", DEVICES)
 WIDTH = 24
 MIXED = (
     {},
@@ -22,14 +24,14 @@ MIXED = (
 )
 
 
-def rows(num_rows, seed, kind, start=0):
+def rows(num_rows, seed, kind, start=0, device="cpu"):
     """Return features of which a linear map tells the label, but for some noise."""
     true = torch.Generator().manual_seed(99)
     planes = torch.randn(WIDTH, 3, generator=true)
     draw = torch.Generator().manual_seed(seed)
     features = torch.randn(num_rows, WIDTH, generator=draw)
     scores = features @ planes + torch.randn(num_rows, 3, generator=draw)
-    features, scores = features[start:], scores[start:]
+    features, scores = features[start:].to(device), scores[start:].to(device)
     if kind == "number":
         return FeatureExamples(features, scores[:, 0])
     if kind == "words":
@@ -51,7 +53,7 @@ def fresh(params, train_rows, validation_rows):
     outputs = 1 if train_rows.labels.is_floating_point() else 3
     return Head(
         params=params,
-        linear=new_head(WIDTH, outputs, params["seed"]),
+        linear=new_head(WIDTH, outputs, params["seed"]).to(train_rows.features.device),
         train=train_rows,
         validation=validation_rows,
     )
@@ -78,16 +80,18 @@ def assert_equal(one, other):
 
 @pytest.mark.parametrize("kind", ["class", "number", "words"])
 @pytest.mark.parametrize("count", [1, 2, 7, 32])
-def test_a_cohort_of_mixed_heads_gives_what_each_gives_alone(count, kind):
-    data = rows(90, 1, kind), rows(40, 2, kind)
+@on_devices
+def test_a_cohort_of_mixed_heads_gives_what_each_gives_alone(count, kind, device):
+    data = rows(90, 1, kind, device=device), rows(40, 2, kind, device=device)
     heads = [fresh(params, *data) for params in members(count)]
     train_heads(heads)
     for head in heads:
         assert_equal(head, alone(head.params, *data))
 
 
-def test_the_order_of_the_members_and_their_company_change_nothing():
-    data = rows(90, 1, "class"), rows(40, 2, "class")
+@on_devices
+def test_the_order_of_the_members_and_their_company_change_nothing(device):
+    data = rows(90, 1, "class", device=device), rows(40, 2, "class", device=device)
     heads = [fresh(params, *data) for params in members(14)]
     train_heads(heads)
     shuffled = [fresh(params, *data) for params in members(14)][::-3]
@@ -97,8 +101,9 @@ def test_the_order_of_the_members_and_their_company_change_nothing():
         assert_equal(head, twin)
 
 
-def test_a_head_that_diverges_leaves_the_others_alone():
-    data = rows(90, 1, "number"), rows(40, 2, "number")
+@on_devices
+def test_a_head_that_diverges_leaves_the_others_alone(device):
+    data = rows(90, 1, "number", device=device), rows(40, 2, "number", device=device)
     params = members(7)
     params[3] = {**params[3], "learning_rate": 1e30}
     heads = [fresh(each, *data) for each in params]
@@ -109,8 +114,9 @@ def test_a_head_that_diverges_leaves_the_others_alone():
         assert_equal(head, alone(head.params, *data))
 
 
-def test_training_sets_of_different_sizes_share_a_cohort():
-    large, validation = rows(90, 1, "class"), rows(40, 2, "class")
+@on_devices
+def test_training_sets_of_different_sizes_share_a_cohort(device):
+    large, validation = (rows(n, n, "class", device=device) for n in (90, 40))
     small = FeatureExamples(large.features[:30], large.labels[:30])
     heads = [
         fresh(params, small if i % 2 else large, validation) for i, params in enumerate(members(6))

@@ -12,9 +12,9 @@ from pipelines.transfer.data.loading import load
 from pipelines.transfer.data.tokenization import tokenize
 from pipelines.transfer.finetuning import new_learner
 from pipelines.transfer.lora_cohort import finetune_together
-from tests.pipelines.cohorts import alone, assert_equal, of_several_sizes
+from tests.pipelines.cohorts import alone, assert_equal, context, of_several_sizes
 from tests.pipelines.cohorts import together as run_together
-from tests.pipelines.test_finetuning import context, files, member, model, tokens
+from tests.pipelines.test_finetuning import files, member, model, tokens
 from tests.pipelines.test_transfer import Fake
 from tests.pipelines.tiny import save_tagged
 
@@ -166,15 +166,3 @@ def test_of_the_frozen_model_only_the_dropout_of_adapters_and_head_is_on(context
     active = {name for name, part in learner.module.named_modules() if part.training}
     assert {"dropout", "head"} < active
     assert all(name.endswith("lora_dropout.default") for name in active - {"dropout", "head"})
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
-@pytest.mark.parametrize("frozen", [EVERYWHERE, ABOVE_SOME])
-def test_members_side_by_side_on_an_accelerator_give_what_each_gives_alone(
-    context, model, tokens, frozen
-):
-    context.device = "cuda"
-    params = mixed(7, frozen, precision="fp32")
-    ended = together(context, model, tokens, params)
-    for number in range(7):
-        assert_equal(ended[number], alone(context, model, tokens, params[number]))

@@ -6,7 +6,7 @@ from typing import cast
 
 from pipelines.contract import Context
 from pipelines.exports import Agreement, Export, Verification
-from pipelines.models.backbone import use_threads
+from pipelines.models.backbone import set_up_torch
 from pipelines.sources import Task
 from pipelines.transfer.export.adapters import merge_adapters, save_with_adapter
 from pipelines.transfer.export.ancestry import base_of
@@ -23,7 +23,7 @@ def export(context: Context, export: Export) -> Verification:
     Raises:
         InputError: The model is not there any more.
     """
-    use_threads(context)
+    set_up_torch(context)
     trained = trained_model(context, export)
     base = base_of(trained.base, export.artifacts, export.facts.model)
     form = form_of(cast(Task, trained.examples.sources["task"]).kind)
