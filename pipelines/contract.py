@@ -14,7 +14,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -93,10 +93,11 @@ class Cohort:
     """What the members have in common, for people: `one pass of the frozen model`."""
     fixed_cost: float
     """What a cohort costs besides its members, in units of the cost of one node alone."""
-    accelerator_only: bool = False
-    """Whether it pays on an accelerator only."""
     member_cost: float
     """What each member costs, in the same unit; estimates until timings are recorded."""
+    nested_params: frozenset[str] = frozenset()
+    """Params of which one member's work holds that of all with lower values, as it may of `epochs`:
+    members that differ in nothing else stay together where a cohort is split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +116,23 @@ class Stage:
     """Whether one node is about as many times faster as it has cores; it may then use idle ones."""
     cohort: Cohort | None = None
     """How nodes are computed together; None where each is computed alone."""
+    cohort_on_accelerator: Cohort | None = None
+    """How they are on an accelerator, where that is another way."""
     checks_input: bool = False
     """Whether this stage finds faults in the user's data; such stages run before all others."""
     needs_accelerator: bool = True
     """Whether the stage can use the `num_gpus` of a trial; loading and tokenising cannot."""
+
+    @property
+    def can_share(self) -> bool:
+        """Whether its nodes may be computed together somewhere."""
+        return bool(self.cohort or self.cohort_on_accelerator)
+
+    def on(self, *, has_accelerator: bool) -> Stage:
+        """Return the stage as it is where there is an accelerator, or none."""
+        if has_accelerator and self.cohort_on_accelerator is not None:
+            return replace(self, cohort=self.cohort_on_accelerator)
+        return self
 
 
 class Pinned(Protocol):
@@ -160,6 +174,23 @@ class Node:
                 "inputs": {role: node.digest for role, node in self.inputs.items()},
             }
         )
+
+    @cached_property
+    def kind(self) -> str:
+        """What it has in common with those that differ in nothing but seeds."""
+        return digest_of(
+            {
+                "stage": self.stage.name,
+                "params": {name: value for name, value in self.params.items() if name != "seed"},
+                "sources": {role: source.digest for role, source in self.sources.items()},
+                "inputs": {role: node.kind for role, node in self.inputs.items()},
+            }
+        )
+
+    def on(self, *, has_accelerator: bool) -> Node:
+        """Return the node as it is computed where there is an accelerator, or none."""
+        stage = self.stage.on(has_accelerator=has_accelerator)
+        return self if stage is self.stage else replace(self, stage=stage)
 
     @cached_property
     def cohort_digest(self) -> str:

@@ -54,30 +54,25 @@ class PlannedCohort:
 
 
 def plan_cohorts(
-    needed: Sequence[PlannedStage],
-    nodes: Mapping[str, Node],
-    timings: Timings,
-    *,
-    has_accelerator: bool = False,
+    needed: Sequence[PlannedStage], nodes: Mapping[str, Node], timings: Timings
 ) -> tuple[PlannedCohort, ...]:
     """Return the cohorts among stages that must be computed, those that pay only.
 
     Args:
         needed: The stages, inputs first.
-        nodes: Their nodes, by digest.
+        nodes: All nodes by digest, inputs first, as they are computed on the trials' devices.
         timings: What is known of their cost.
-        has_accelerator: Whether trials have one, on which some cohorts pay only.
     """
-    alike: dict[str, list[PlannedStage]] = defaultdict(list)
     depths: dict[str, int] = {}
+    for digest, node in nodes.items():
+        earlier = (depths[each.digest] for each in node.inputs.values())
+        depths[digest] = 1 + max(earlier, default=0)
+    alike: dict[str, list[PlannedStage]] = defaultdict(list)
     for stage in needed:
-        depths[stage.digest] = 1 + max((depths.get(d, 0) for d in stage.inputs.values()), default=0)
-        sharing = stage.stage.cohort
-        if sharing is None or (sharing.accelerator_only and not has_accelerator):
-            continue
-        # Stages of one depth never wait for each other, nor do the jobs that begin with them.
-        common = f"{nodes[stage.digest].cohort_digest}/{depths[stage.digest]}"
-        alike[common].append(stage)
+        if stage.stage.cohort is not None:
+            # Stages of one depth never wait for each other, nor do the jobs that begin with them.
+            common = f"{nodes[stage.digest].cohort_digest}/{depths[stage.digest]}"
+            alike[common].append(stage)
     cohorts = (_cohort(common, stages, timings) for common, stages in alike.items())
     return tuple(cohort for cohort in cohorts if cohort.is_worth_it)
 
@@ -124,9 +119,9 @@ def _costs_if_shared(
 ) -> tuple[float, float, bool]:
     """Return the same for a member that its cohort does compute.
 
-    The two are compared under one key: the most telling one under which both were recorded, or
-    else the most telling one under which either was; the other then follows by what the stage
-    declares. A cohort of another size tells what this one will cost by the same declaration.
+    Both are believed where they are of this very kind: others may be of smaller data, or of params
+    that take another time. Else one of them tells the other by what the stage declares, as does a
+    cohort of another size.
     """
 
     def part(size: int) -> float:
@@ -140,9 +135,9 @@ def _costs_if_shared(
         return None
 
     found = [(timings.estimate_s([key]), together_s(key)) for key in stage.cost_keys]
-    for alone, together in found:
-        if alone is not None and together is not None:
-            return alone, together, True
+    alone, together = found[0]
+    if alone is not None and together is not None:
+        return alone, together, True
     for alone, together in found:
         if alone is not None:
             return alone, alone * part(num_members), True

@@ -69,16 +69,18 @@ def pack(
         gpu_memory_gib: The memory of one accelerator, in GiB; 0 where trials do not share one.
     """
     chains = [_job(chain, _need(chain, resources, gpu_memory_gib)) for chain in _chains(stages)]
-    cohort_of = {stage.digest: stage.cohort for stage in stages if stage.cohort}
+    cohort_of = {stage.digest: stage for stage in stages if stage.cohort}
     alike: dict[object, list[PlannedJob]] = defaultdict(list)
     members: dict[str, list[PlannedJob]] = defaultdict(list)
     for chain in chains:
         if chain.stages[0] in cohort_of:
-            members[cohort_of[chain.stages[0]]].append(chain)
+            members[cohort_of[chain.stages[0]].cohort].append(chain)
         else:
             alike[(chain.needs, chain.resources, chain.checks_input)].append(chain)
     together = [
-        job for cohort in cohorts for job in _cohort_jobs(members[cohort.id], cohort, num_slots)
+        job
+        for cohort in cohorts
+        for job in _cohort_jobs(_inseparable(members[cohort.id], cohort_of), cohort, num_slots)
     ]
     enough_s = sum(chain.cost_s for chain in chains) / (JOBS_PER_SLOT * num_slots)
     target_s = min(TARGET_JOB_S, enough_s)
@@ -101,20 +103,54 @@ def _need(chain: Sequence[PlannedStage], resources: Resources, gpu_memory_gib: f
     return replace(resources, num_gpus=share)
 
 
+def _inseparable(
+    chains: Sequence[PlannedJob], members: Mapping[str, PlannedStage]
+) -> list[list[PlannedJob]]:
+    """Return the chains of a cohort in groups that stay together where it is split."""
+    groups: dict[object, list[PlannedJob]] = defaultdict(list)
+    for chain in chains:
+        member = members[chain.stages[0]]
+        nested = member.stage.cohort.nested_params if member.stage.cohort else frozenset()
+        common = {name: value for name, value in member.params.items() if name not in nested}
+        groups[chain.needs, digest_of(common) if nested else chain.id].append(chain)
+    return list(groups.values())
+
+
 def _cohort_jobs(
-    chains: Sequence[PlannedJob], cohort: PlannedCohort, num_slots: int
+    groups: Sequence[Sequence[PlannedJob]], cohort: PlannedCohort, num_slots: int
 ) -> list[PlannedJob]:
     """Return the jobs of a cohort: enough for the slots and for memory, each worth its sharing."""
-    total_s = sum(chain.cost_s for chain in chains)
+    weights = [sum(chain.cost_s for chain in group) for group in groups]
+    num_chains, total_s = sum(map(len, groups)), sum(weights)
     num_parts = min(num_slots, cohort.max_jobs, int(total_s / COHORT_JOB_S))
     target_s = max(COHORT_JOB_S, TIMES_WHAT_IS_SHARED * cohort.fixed_s)
-    num_parts = max(1, num_parts, min(int(total_s / target_s), len(chains) // 2))
+    num_parts = max(1, num_parts, min(int(total_s / target_s), num_chains // 2))
     if cohort.limit is not None:
-        num_parts = max(num_parts, ceil(len(chains) / cohort.limit))
-    num_parts = min(num_parts, len(chains))
-    jobs = [_join(chains[start::num_parts]) for start in range(num_parts)]
-    again_s = cohort.fixed_s * (1 - 1 / num_parts)  # each job pays for what its members share
+        num_parts = max(num_parts, ceil(num_chains / cohort.limit))
+        weights = [float(len(group)) for group in groups]
+    jobs = [_join(part) for part in _parts(groups, weights, num_parts)]
+    again_s = cohort.fixed_s * (1 - 1 / len(jobs))  # each job pays for what its members share
     return [replace(job, cost_s=job.cost_s + again_s) for job in jobs]
+
+
+def _parts(
+    groups: Sequence[Sequence[PlannedJob]], weights: Sequence[float], num_parts: int
+) -> list[list[PlannedJob]]:
+    """Share out groups over parts of about equal weight, none of them empty.
+
+    Those with equal inputs come to as few parts as may be, by their digests otherwise: so each has
+    long ones and short ones, whatever the order of the plan, which they keep within a part.
+    """
+    if num_parts == 1:
+        return [[chain for group in groups for chain in group]]
+    parts: dict[int, list[int]] = defaultdict(list)
+    total, before = sum(weights), 0.0
+    for index in sorted(
+        range(len(groups)), key=lambda n: (sorted(groups[n][0].needs), groups[n][0].id)
+    ):
+        parts[int((before + weights[index] / 2) / total * num_parts)].append(index)
+        before += weights[index]
+    return [[chain for index in sorted(part) for chain in groups[index]] for part in parts.values()]
 
 
 def _chains(stages: Sequence[PlannedStage]) -> list[list[PlannedStage]]:
@@ -197,14 +233,21 @@ def _join(jobs: Sequence[PlannedJob]) -> PlannedJob:
     )
 
 
-def split(job: PlannedJob, unfinished: Mapping[str, PlannedStage]) -> list[PlannedJob]:
+def split(
+    job: PlannedJob, unfinished: Mapping[str, PlannedStage], *, keep_cohorts: bool = False
+) -> list[PlannedJob]:
     """Return the unfinished chains of a job that broke, each as a job of its own.
 
     Args:
         job: The job whose worker died.
         unfinished: Its stages that are not done, by digest, inputs first.
+        keep_cohorts: Whether those of one cohort stay in one job.
     """
-    return [_job(chain, job.resources) for chain in _chains(list(unfinished.values()))]
+    alike: dict[str, list[PlannedJob]] = defaultdict(list)
+    for chain in _chains(list(unfinished.values())):
+        cohort = chain[0].cohort if keep_cohorts else ""
+        alike[cohort or chain[0].digest].append(_job(chain, job.resources))
+    return [_join(chains) for chains in alike.values()]
 
 
 def without(

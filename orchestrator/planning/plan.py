@@ -176,6 +176,7 @@ def make_plan(
         for digest in trial.stages:
             counts[digest] += 1
     accelerator = _accelerator(sweep, setting)
+    nodes = {d: node.on(has_accelerator=bool(accelerator)) for d, node in nodes.items()}
     stages = {
         digest: planned_stage(node, counts[digest], setting.timings, accelerator)
         for digest, node in nodes.items()
@@ -183,12 +184,7 @@ def make_plan(
     needed = _needed(trials, stages, setting.known, setting.skipped)
     cohorts: tuple[PlannedCohort, ...] = ()
     if sweep.sharing == "on":
-        cohorts = plan_cohorts(
-            [stages[digest] for digest in needed],
-            nodes,
-            setting.timings,
-            has_accelerator=sweep.resources.num_gpus > 0,
-        )
+        cohorts = plan_cohorts([stages[digest] for digest in needed], nodes, setting.timings)
         stages = together(stages, cohorts)
     shares_gpus = sweep.sharing == "on" and sweep.resources.share_gpus
     gpu_memory_gib = setting.gpu_memory_gib if shares_gpus else 0.0

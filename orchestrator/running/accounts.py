@@ -159,7 +159,7 @@ def shared_work(
         key = nodes[digest].stage.name, task
         if users[digest] > 1:
             merged[key].append(last[digest])
-        if last[digest].cohort_size > 1 and nodes[digest].stage.cohort is not None:
+        if last[digest].cohort_size > 1 and nodes[digest].stage.can_share:
             together[key].append(last[digest])
     alone_s = _alone_s(last.values(), nodes)
     return [
@@ -229,7 +229,7 @@ def _alone_s(found: Iterable[_Execution], nodes: Mapping[str, Node]) -> dict[str
     seconds: dict[str, list[float]] = defaultdict(list)
     for execution in found:
         node = nodes[execution.digest]
-        if node.stage.cohort is not None and execution.cohort_size == 1:
+        if node.stage.can_share and execution.cohort_size == 1:
             for key in _keys(node):
                 seconds[key].append(execution.duration_s)
     return {key: fmean(values) for key, values in seconds.items()}
@@ -241,8 +241,9 @@ def _known_alone_s(node: Node, alone_s: Mapping[str, float]) -> float | None:
 
 def _declared_alone_s(node: Node, execution: _Execution) -> float:
     """Return what a member would take alone, by what its stage declares of cohorts."""
-    cohort = node.stage.cohort
-    assert cohort is not None
+    cohort = node.stage.on(has_accelerator=bool(execution.used.get("gpu_s"))).cohort
+    if cohort is None:
+        return execution.duration_s
     part = cohort.fixed_cost / execution.cohort_size + cohort.member_cost
     return execution.duration_s / part
 

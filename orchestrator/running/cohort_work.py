@@ -9,6 +9,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from cluster.artifact import Record
 from cluster.job import Cause, Failure
@@ -120,12 +121,19 @@ class CohortWork:
         assert cohort is not None
         function: CohortFunction = load_object(cohort.function)
         self._context.keep = frozenset()  # each member has its own
+        opened: dict[str, Any] = {}
+
+        def once(key: str, load: Callable[[], Any]) -> Any:
+            if key not in opened:  # what is cached may go, and members share by what is the same
+                opened[key] = self._context.cached(key, load)
+            return opened[key]
+
         self._context.num_cpus = self._context.own_cpus + stages[0].spare_cpus
         self._context.checkpoint = lambda index: self._artifacts.checkpoint(stages[index].digest)
         members = [
             CohortMember(
                 params=stage.params,
-                inputs=self._artifacts.inputs(stage, records, self._context.cached),
+                inputs=self._artifacts.inputs(stage, records, once),
                 sources=stage.sources,
                 keep=stage.keep,
             )

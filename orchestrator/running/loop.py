@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,9 @@ MAX_RETRIES = {
 }
 """New attempts by cause. A bug, bad input or a diverged loss would only come again; a preempted
 machine is not the job's fault."""
+
+_BATCH = 200
+"""Known trials whose outcomes are read at once."""
 
 POLL_S = 0.5
 """How long the loop waits for a job before it looks at anything else."""
@@ -83,7 +86,8 @@ class Driver:
                 self.results[trial.id] = _unfinished(trial, State.FAILED, failure)
                 self.progress.trial_ended(self.results[trial.id], known=False)
         known = [trial for trial in self._plan.trials if self._plan.is_known(trial)]
-        for batch in _batched(known, 200):
+        for start in range(0, len(known), _BATCH):
+            batch = known[start : start + _BATCH]
             digests = {digest for trial in batch for digest in trial.stages}
             outcomes = outcomes_in_store(self._store, digests)
             for trial in batch:
@@ -168,7 +172,9 @@ class Driver:
             self._stage_finished(outcome, job)
         schedule.end(job.id, [outcome.digest for outcome in finished])
         unfinished = {d: self._plan.stages[d] for d in job.stages if d in again}
-        for retry in split(self._with_more_room(job, failed), unfinished):
+        roomier = self._with_more_room(job, failed)
+        keeps = not any(self._is_suspect(failed[digest]) for digest in unfinished)
+        for retry in split(roomier, unfinished, keep_cohorts=keeps):
             schedule.add(retry)
         for outcome in lost:
             self._stage_failed(outcome, job, schedule)
@@ -210,6 +216,12 @@ class Driver:
             if waits or self._failed[digest, cause] <= MAX_RETRIES.get(cause, 0):
                 again.add(digest)
         return again
+
+    def _is_suspect(self, outcome: StageOutcome) -> bool:
+        """Return whether a stage may be why its job broke, so that the others go on without it."""
+        cause = outcome.failure.cause if outcome.failure else Cause.BUG
+        died_before = self._failed[outcome.digest, Cause.WORKER_DIED] > 1
+        return cause is Cause.OUT_OF_MEMORY or (cause is Cause.WORKER_DIED and died_before)
 
     def _stage_finished(self, outcome: StageOutcome, job: PlannedJob) -> None:
         self._finished.add(outcome.digest)
@@ -286,8 +298,3 @@ class Driver:
 
 def _unfinished(trial: Trial, state: State, failure: Failure | None) -> TrialResult:
     return TrialResult(trial=trial, state=state, failure=failure)
-
-
-def _batched(items: Sequence[Trial], size: int) -> Iterator[Sequence[Trial]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -120,7 +120,7 @@ def stages_to_recompute(
         node, record = nodes[digest], records.get(digest)
         is_exact = record is None or fidelity_of(record.value) is Fidelity.EXACT
         rests_on_one = any(earlier.digest in again for earlier in node.inputs.values())
-        if node.stage.cohort is not None or not is_exact or rests_on_one:
+        if node.stage.can_share or not is_exact or rests_on_one:
             again.add(digest)
     needed = {trial.result_digest}
     for digest in reversed(trial.stages):

@@ -37,9 +37,17 @@ def probe(
 
 
 def probe_together(context: Context, members: Sequence[CohortMember]) -> Iterator[Finished]:
-    """Train the heads of all members side by side; they share the features."""
+    """Train side by side the heads of those members that have the same features."""
     set_up_torch(context)
-    task = _Task(context, members[0].inputs["features"])
+    by_features: dict[int, dict[int, CohortMember]] = {}
+    for index, member in enumerate(members):
+        by_features.setdefault(id(member.inputs["features"]), {})[index] = member
+    for own in by_features.values():
+        yield _side_by_side(context, own)
+
+
+def _side_by_side(context: Context, members: Mapping[int, CohortMember]) -> Finished:
+    task = _Task(context, next(iter(members.values())).inputs["features"])
     heads = [
         Head(
             params=member.params,
@@ -47,12 +55,12 @@ def probe_together(context: Context, members: Sequence[CohortMember]) -> Iterato
             train=task.sets["train"],
             validation=task.sets["validation"],
         )
-        for member in members
+        for member in members.values()
     ]
     train_heads(heads)
-    yield {
+    return {
         index: head.error or task.result(head.linear, head.curve, member.keep)
-        for index, (head, member) in enumerate(zip(heads, members, strict=True))
+        for head, (index, member) in zip(heads, members.items(), strict=True)
     }
 
 

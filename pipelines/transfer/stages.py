@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from pipelines.contract import Cohort, Stage
@@ -64,6 +65,7 @@ PROBE = Stage(
     cohort=Cohort(
         function="pipelines.transfer.probing:probe_together",
         fusable_params=frozenset({*ProbeParams.model_fields, "seed"}),
+        fusable_inputs=frozenset({"features"}),
         fidelity=Fidelity.EQUAL,
         shared="the features, and the steps of all heads in batched tensors",
         fixed_cost=0.1,
@@ -78,47 +80,36 @@ FINETUNE = Stage(
 )
 
 
-def _above_frozen_layers(function: str, params: type[TrainingParams]) -> Stage:
-    """Return the stage of a method whose trials may share what they leave frozen below."""
-    return replace(
-        FINETUNE,
-        cohort=Cohort(
-            function=function,
-            fusable_params=frozenset({*params.model_fields, "seed"} - {"method", "precision"}),
-            fusable_inputs=frozenset({"prepared"}),
-            fidelity=Fidelity.EQUAL,
-            shared="one pass of the frozen layers",
-            fixed_cost=0.2,
-            member_cost=0.6,
-        ),
+_EPOCHS = frozenset({"epochs"})
+
+
+def _frozen_layers(function: str, params: type[TrainingParams], *, is_nested: bool) -> Cohort:
+    """Return how trials share what they leave frozen below."""
+    return Cohort(
+        function=function,
+        fusable_params=frozenset({*params.model_fields, "seed"} - {"method", "precision"}),
+        fusable_inputs=frozenset({"prepared"}),
+        nested_params=_EPOCHS if is_nested else frozenset(),
+        fidelity=Fidelity.EQUAL,
+        shared="one pass of the frozen layers",
+        fixed_cost=0.2,
+        member_cost=0.6,
     )
 
 
-def _read_out(stage: Stage, function: str) -> Stage:
-    """Return a stage whose trials may be alike but for `epochs`."""
-    return replace(
-        stage,
-        cohort=Cohort(
-            function=function,
-            fusable_params=frozenset({"epochs"}),
-            fidelity=Fidelity.EXACT,
-            shared="one training, read out after each number of epochs",
-            fixed_cost=1.0,
-            member_cost=0.05,
-        ),
+def _read_outs(function: str) -> Cohort:
+    """Return how trials that are alike but for `epochs`, and :func:`allows_read_outs`, share."""
+    return Cohort(
+        function=function,
+        fusable_params=_EPOCHS,
+        nested_params=_EPOCHS,
+        fidelity=Fidelity.EXACT,
+        shared="one training, read out after each number of epochs",
+        fixed_cost=1.0,
+        member_cost=0.05,
     )
 
 
-FINETUNE_PARTLY = _above_frozen_layers(
-    "pipelines.transfer.boundary_cohort:finetune_together", PartialParams
-)
-"""The same for trials of the method `partial`."""
-FINETUNE_UPPER_ADAPTERS = _above_frozen_layers(
-    "pipelines.transfer.lora_cohort:finetune_together", LoraParams
-)
-"""The same for trials of the method `lora` that have no adapters in the lowest layers."""
-FINETUNE_READ_OUT = _read_out(FINETUNE, "pipelines.transfer.read_out:finetune_once")
-"""The same for trials that :func:`allows_read_outs`."""
 SIDE_BY_SIDE = frozenset(
     {
         "seed",
@@ -136,20 +127,16 @@ SIDE_BY_SIDE = frozenset(
     }
 )
 """Params in which trials of the method `lora` may differ that take each step together."""
-FINETUNE_ADAPTERS = replace(
-    FINETUNE,
-    cohort=Cohort(
-        function="pipelines.transfer.lora_cohort:finetune_together",
-        fusable_params=SIDE_BY_SIDE,
-        fidelity=Fidelity.EQUAL,
-        shared="one copy of the frozen model",
-        accelerator_only=True,
-        fixed_cost=0.2,
-        member_cost=0.5,
-    ),
+ADAPTERS = Cohort(
+    function="pipelines.transfer.lora_cohort:finetune_together",
+    fusable_params=SIDE_BY_SIDE,
+    fidelity=Fidelity.EQUAL,
+    shared="one copy of the frozen model",
+    fixed_cost=0.2,
+    member_cost=0.5,
 )
-"""The same for other trials of the method `lora`, whose adapters may stand in one model. On a CPU
-that saves nothing: side by side they lose to padding what they gain. The costs are a guess until an
+"""How trials of the method `lora` share a model that has adapters in all layers. On a CPU that
+saves nothing: side by side they lose to padding what they gain. The costs are a guess until an
 accelerator's timings are recorded."""
 LANGUAGE_MODELING = Stage(
     name="transfer/language-modeling",
@@ -157,10 +144,10 @@ LANGUAGE_MODELING = Stage(
     function="pipelines.transfer.language_modeling:finetune_language_model",
     typical_s=120.0,
 )
-LANGUAGE_MODELING_READ_OUT = _read_out(
-    LANGUAGE_MODELING, "pipelines.transfer.language_modeling:finetune_language_model_once"
+LANGUAGE_MODELING_READ_OUT = replace(
+    LANGUAGE_MODELING,
+    cohort=_read_outs("pipelines.transfer.language_modeling:finetune_language_model_once"),
 )
-"""The same for trials of any method that :func:`allows_read_outs`."""
 ADAPT = Stage(
     name="transfer/adapt",
     version=1,
@@ -202,11 +189,28 @@ def allows_read_outs(params: Mapping[str, Any]) -> bool:
 
 def finetune_stage(params: Mapping[str, Any]) -> Stage:
     """Return the stage that trains by a method: what may be shared depends on the params."""
-    if params["method"] == "partial":
-        return FINETUNE_PARTLY
-    if params["method"] == "lora":
-        return FINETUNE_UPPER_ADAPTERS if params.get("frozen_layers") else FINETUNE_ADAPTERS
-    return FINETUNE_READ_OUT if allows_read_outs(params) else FINETUNE
+    return _finetune_stage(
+        params["method"],
+        has_frozen_layers=bool(params.get("frozen_layers")),
+        is_nested=allows_read_outs(params),
+    )
+
+
+@cache
+def _finetune_stage(method: str, *, has_frozen_layers: bool, is_nested: bool) -> Stage:
+    if method == "partial":
+        function = "pipelines.transfer.boundary_cohort:finetune_together"
+        return replace(
+            FINETUNE, cohort=_frozen_layers(function, PartialParams, is_nested=is_nested)
+        )
+    if method == "lora" and has_frozen_layers:
+        cohort = _frozen_layers(ADAPTERS.function, LoraParams, is_nested=is_nested)
+        return replace(FINETUNE, cohort=cohort)
+    return replace(
+        FINETUNE,
+        cohort=_read_outs("pipelines.transfer.read_out:finetune_once") if is_nested else None,
+        cohort_on_accelerator=ADAPTERS if method == "lora" else None,
+    )
 
 
 def language_modeling_stage(params: Mapping[str, Any]) -> Stage:

@@ -96,8 +96,16 @@ def test_a_worker_that_dies_in_a_cohort_loses_no_finished_member(toy, ray_backen
     made = run(sweep_of(toy, space, seeds=1), backend=ray_backend)
     assert made.counts == {"FINISHED": 5}
     assert sorted(values(toy)) == [1, 2, 5, 5, 7, 8]
+    assert calls(toy) == [5, 3], "the death may have had nothing to do with them"
+
+
+def test_where_workers_die_again_in_a_cohort_its_members_go_on_alone(toy, ray_backend):
+    space = [{"value": 1}, {"value": 5, "fail": "kill", "fail_times": 2}, {"value": [7, 8]}]
+    made = run(sweep_of(toy, space, seeds=1), backend=ray_backend)
+    assert made.counts == {"FINISHED": 4}
+    assert calls(toy) == [4, 3]
     labels = {r.trial.params["value"]: str(r.fidelity) for r in made.results}
-    assert labels == {1: "equal", 2: "equal", 5: "exact", 7: "exact", 8: "exact"}
+    assert labels == {1: "equal", 5: "exact", 7: "exact", 8: "exact"}
 
 
 def test_a_member_that_always_kills_its_worker_fails_and_no_other_does(toy, ray_backend):
