@@ -28,7 +28,8 @@ class CohortFunction(Protocol):
     """The code that computes the members of a cohort together.
 
     It gives results as they come, so that what is finished is kept whatever happens to the rest.
-    Members that are given at once have cost the same. One that fails by itself, as by a loss that
+    Members that are given at once have cost the same, and all members what was done before nothing
+    was given: an empty mapping. One that fails by itself, as by a loss that
     is not finite, leaves the others untouched; those that are never given are computed alone.
     """
 

@@ -175,18 +175,6 @@ class Node:
             }
         )
 
-    @cached_property
-    def kind(self) -> str:
-        """What it has in common with those that differ in nothing but seeds."""
-        return digest_of(
-            {
-                "stage": self.stage.name,
-                "params": {name: value for name, value in self.params.items() if name != "seed"},
-                "sources": {role: source.digest for role, source in self.sources.items()},
-                "inputs": {role: node.kind for role, node in self.inputs.items()},
-            }
-        )
-
     def on(self, *, has_accelerator: bool) -> Node:
         """Return the node as it is computed where there is an accelerator, or none."""
         stage = self.stage.on(has_accelerator=has_accelerator)
@@ -211,7 +199,7 @@ class Node:
             }
         )
 
-    @cached_property
+    @property
     def origins(self) -> frozenset[str]:
         """The digests of all models and data on which it rests."""
         own = {source.digest for source in self.sources.values()}

@@ -100,7 +100,7 @@ def _show_sharing(plan: Plan, console: Console) -> None:
         num_saved = sum(group.num_saved for group in rest)
         console.print(f"and {_count(len(rest), 'group')} more, {_count(num_saved, 'run')} saved")
     if any(_memory(group) for group in groups[:MAX_GROUPS]):
-        console.print("memory: the most that was measured in one job")
+        console.print("memory: the most that was measured in one job, and of a trial alone")
     for name, shared in dict.fromkeys((_what(g), g.cohort.sharing.shared) for g in groups):
         console.print(f"{name} shares {shared}")
     for group in groups:
@@ -168,11 +168,16 @@ def _saving(group: SharedGroup) -> str:
 
 
 def _memory(group: SharedGroup) -> str:
-    """Return the peak of a job, on an accelerator where it has one; empty where none is known."""
-    if group.cohort.peak_gpu_memory_gib is not None:
-        return f"{_gib(group.cohort.peak_gpu_memory_gib)} GPU"
-    peak_gib = group.cohort.peak_memory_gib
-    return "" if peak_gib is None else _gib(peak_gib)
+    """Return the peaks of a job and of a trial alone, as far as known, of a GPU if there is one."""
+    cohort = group.cohort
+    peaks_gib, suffix = (cohort.peak_memory_gib, cohort.alone_memory_gib), ""
+    if cohort.peak_gpu_memory_gib is not None:
+        peaks_gib, suffix = (cohort.peak_gpu_memory_gib, cohort.alone_gpu_memory_gib), " GPU"
+    together_gib, alone_gib = peaks_gib
+    if together_gib is None:
+        return ""
+    alone = "" if alone_gib is None else f", {_gib(alone_gib)} alone"
+    return f"{_gib(together_gib)}{suffix}{alone}"
 
 
 def _gib(gib: float) -> str:

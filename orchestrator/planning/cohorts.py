@@ -35,6 +35,10 @@ class PlannedCohort:
     """The most host memory that such a cohort was seen to take, in GiB."""
     peak_gpu_memory_gib: float | None = None
     """The most memory of an accelerator, likewise."""
+    alone_memory_gib: float | None = None
+    """The most host memory that one of its stages was seen to take alone, in GiB."""
+    alone_gpu_memory_gib: float | None = None
+    """The most memory of an accelerator, likewise."""
 
     @property
     def is_worth_it(self) -> bool:
@@ -69,7 +73,7 @@ def plan_cohorts(
         depths[digest] = 1 + max(earlier, default=0)
     alike: dict[str, list[PlannedStage]] = defaultdict(list)
     for stage in needed:
-        if stage.stage.cohort is not None:
+        if stage.stage.cohort is not None and not timings.is_left(stage.cost_keys):
             # Stages of one depth never wait for each other, nor do the jobs that begin with them.
             common = f"{nodes[stage.digest].cohort_digest}/{depths[stage.digest]}"
             alike[common].append(stage)
@@ -95,6 +99,8 @@ def _cohort(common: str, stages: Sequence[PlannedStage], timings: Timings) -> Pl
         limit=timings.limit(stages[0].cost_keys),
         peak_memory_gib=_first(map(timings.peak_memory_gib, keys)),
         peak_gpu_memory_gib=_first(map(timings.peak_gpu_memory_gib, keys)),
+        alone_memory_gib=_most(stage.peak_memory_gib for stage in stages),
+        alone_gpu_memory_gib=_most(stage.peak_gpu_memory_gib for stage in stages),
     )
 
 
@@ -102,22 +108,14 @@ def _first(found: Iterable[float | None]) -> float | None:
     return next((gib for gib in found if gib is not None), None)
 
 
+def _most(found: Iterable[float | None]) -> float | None:
+    return max((gib for gib in found if gib is not None), default=None)
+
+
 def _costs(
     stage: PlannedStage, sharing: Cohort, num_members: int, timings: Timings
 ) -> tuple[float, float, bool]:
     """Return the seconds of a stage alone and as a member, and whether either was recorded.
-
-    As a member it is expected to be left alone as often as those like it were.
-    """
-    alone_s, shared_s, is_recorded = _costs_if_shared(stage, sharing, num_members, timings)
-    left = timings.share_left(stage.cost_keys)
-    return alone_s, (1 - left) * shared_s + left * alone_s, is_recorded
-
-
-def _costs_if_shared(
-    stage: PlannedStage, sharing: Cohort, num_members: int, timings: Timings
-) -> tuple[float, float, bool]:
-    """Return the same for a member that its cohort does compute.
 
     Both are believed where they are of this very kind: others may be of smaller data, or of params
     that take another time. Else one of them tells the other by what the stage declares, as does a

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.contract import Node
+from pipelines.contract import Node, digest_of
 
 _MEMORY = "memory|"
 _GPU_MEMORY = "gpu memory|"
@@ -17,21 +17,43 @@ _MAX_POWER = 14
 """Cohorts of 2^14 members and more are not looked up."""
 
 
-def cost_keys(node: Node, accelerator: str = "") -> tuple[str, ...]:
+def kinds_of(nodes: Mapping[str, Node]) -> dict[str, str]:
+    """Return for each node what it has in common with those that differ in nothing but seeds.
+
+    Such nodes are expected to cost the same. Another number of rows is another kind.
+
+    Args:
+        nodes: By digest, inputs first.
+    """
+    kinds: dict[str, str] = {}
+    same: dict[str, str] = {}  # one string for all nodes of a kind, of which there may be many
+    for digest, node in nodes.items():
+        own = {
+            "stage": node.stage.name,
+            "params": {name: value for name, value in node.params.items() if name != "seed"},
+            "sources": {role: source.digest for role, source in node.sources.items()},
+            "inputs": {role: kinds[earlier.digest] for role, earlier in node.inputs.items()},
+        }
+        kind = digest_of(own)[:12]
+        kinds[digest] = same.setdefault(kind, kind)
+    return kinds
+
+
+def cost_keys(node: Node, kind: str, accelerator: str = "") -> tuple[str, ...]:
     """Return the names under which a node's timing is kept, the most telling one first.
 
-    The first is of its kind, which knows the sizes of what went before: another number of rows is
-    another cost. On another kind of device all of them are others.
+    On another sort of device all of them are others.
 
     Args:
         node: The node.
+        kind: Its kind, of :func:`kinds_of`.
         accelerator: What its worker has; empty for a worker without one.
     """
     stage = f"{node.stage.name}@{node.stage.version}"
     if accelerator and node.stage.needs_accelerator:
         stage += f" on {accelerator}"
     sources = "+".join(sorted(_source_names(node)))
-    return (f"{stage}|{sources}|{node.kind[:12]}", f"{stage}|{sources}", stage)
+    return (f"{stage}|{sources}|{kind}", f"{stage}|{sources}", stage)
 
 
 def cohort_keys(keys: Iterable[str], num_members: int) -> tuple[str, ...]:
@@ -76,9 +98,9 @@ class Timings:
     """What stages have cost by cost key, over all that this store has seen."""
 
     means: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """How often it was seen, and the mean duration in seconds; under keys with a prefix the part of
-    members that cohorts left alone, or 1 and the members of a cohort that fit into memory, or the
-    peak of memory in GiB."""
+    """How often it was seen, and the mean duration in seconds; under keys with a prefix, 1 and the
+    members of a cohort that fit into memory, or the peak of memory in GiB, or how many members were
+    left alone."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Timings:
@@ -94,8 +116,8 @@ class Timings:
         keys = seen.cost_keys
         if seen.fits is not None:
             self.observe_limit(keys, seen.fits)
-        if seen.is_left or seen.num_together > 1:
-            self.observe_member(keys, is_left=seen.is_left)
+        if seen.is_left:
+            self.means[_LEFT + keys[0]] = (1, 1.0)
         if seen.num_together > 1:
             keys = cohort_keys(keys, seen.num_together)
         if seen.duration_s is not None:
@@ -120,14 +142,9 @@ class Timings:
         found = self.means.get(_limit_key(keys))
         return None if found is None else int(found[1])
 
-    def observe_member(self, keys: Iterable[str], *, is_left: bool) -> None:
-        """Note whether a cohort computed a member, or left it to be computed alone."""
-        known = [key for key in (_LEFT + key for key in keys) if is_left or key in self.means]
-        self.observe(known, float(is_left))
-
-    def share_left(self, keys: Iterable[str]) -> float:
-        """Return which part of such members cohorts left to be computed alone, from 0 to 1."""
-        return self.estimate_s(_LEFT + key for key in keys) or 0.0
+    def is_left(self, keys: Sequence[str]) -> bool:
+        """Return whether cohorts leave members of this very kind to be computed alone."""
+        return _LEFT + keys[0] in self.means
 
     def observe_memory(
         self, keys: Sequence[str], memory_gib: float | None, gpu_memory_gib: float | None

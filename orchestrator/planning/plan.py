@@ -12,7 +12,7 @@ from typing import Any
 from cluster.job import Failure, Resources
 from orchestrator.errors import Fault, InvalidSweepError
 from orchestrator.planning.cohorts import PlannedCohort, plan_cohorts, together
-from orchestrator.planning.cost import Timings, cost_keys, makespan_s
+from orchestrator.planning.cost import Timings, cost_keys, kinds_of, makespan_s
 from orchestrator.planning.grid import GridPoint
 from orchestrator.planning.packing import PlannedJob, pack
 from orchestrator.planning.sweep import Sweep
@@ -176,9 +176,12 @@ def make_plan(
         for digest in trial.stages:
             counts[digest] += 1
     accelerator = _accelerator(sweep, setting)
-    nodes = {d: node.on(has_accelerator=bool(accelerator)) for d, node in nodes.items()}
+    if accelerator:
+        nodes = {digest: node.on(has_accelerator=True) for digest, node in nodes.items()}
+    kinds = kinds_of(nodes)
+    keys = {kinds[digest]: cost_keys(n, kinds[digest], accelerator) for digest, n in nodes.items()}
     stages = {
-        digest: planned_stage(node, counts[digest], setting.timings, accelerator)
+        digest: planned_stage(node, counts[digest], keys[kinds[digest]], setting.timings)
         for digest, node in nodes.items()
     }
     needed = _needed(trials, stages, setting.known, setting.skipped)
@@ -224,10 +227,10 @@ def _accelerator(sweep: Sweep, setting: Setting) -> str:
 
 
 def planned_stage(
-    node: Node, num_trials: int, timings: Timings, accelerator: str = ""
+    node: Node, num_trials: int, keys: tuple[str, ...] = (), timings: Timings | None = None
 ) -> PlannedStage:
-    """Return a node as a worker gets it; for the kind of accelerator see :func:`cost_keys`."""
-    keys = cost_keys(node, accelerator)
+    """Return a node as a worker gets it, with what is known of its cost under some keys."""
+    timings = timings or Timings()
     recorded_s = timings.estimate_s(keys)
     return PlannedStage(
         digest=node.digest,

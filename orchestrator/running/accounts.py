@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from cluster.job import State
-from orchestrator.planning.cost import cost_keys
+from orchestrator.planning.cost import kinds_of
 from orchestrator.planning.trial import TrialResult
 from orchestrator.running.journal import Event
 from orchestrator.running.power import emissions_kg, largest, total
@@ -161,7 +161,7 @@ def shared_work(
             merged[key].append(last[digest])
         if last[digest].cohort_size > 1 and nodes[digest].stage.can_share:
             together[key].append(last[digest])
-    alone_s = _alone_s(last.values(), nodes)
+    alone_s = _alone_s(last.values(), nodes) if together else {}
     return [
         *(_merged(key, found, users) for key, found in merged.items()),
         *(_together(key, found, nodes, alone_s) for key, found in together.items()),
@@ -202,7 +202,7 @@ def _together(
     nodes: Mapping[str, Node],
     alone_s: Mapping[str, float],
 ) -> Shared:
-    known = [_known_alone_s(nodes[e.digest], alone_s) for e in found]
+    known = [alone_s.get(e.digest) for e in found]
     saved = [
         (_declared_alone_s(nodes[e.digest], e) if seconds is None else seconds) - e.duration_s
         for e, seconds in zip(found, known, strict=True)
@@ -225,18 +225,14 @@ def _energy(found: Iterable[_Execution], seconds: Iterable[float]) -> float | No
 
 
 def _alone_s(found: Iterable[_Execution], nodes: Mapping[str, Node]) -> dict[str, float]:
-    """Return the mean seconds of stages that could be in a cohort and were not, by cost key."""
+    """Return by digest the mean seconds of stages of the same kind that were in no cohort."""
+    kinds = kinds_of(nodes)
     seconds: dict[str, list[float]] = defaultdict(list)
     for execution in found:
-        node = nodes[execution.digest]
-        if node.stage.can_share and execution.cohort_size == 1:
-            for key in _keys(node):
-                seconds[key].append(execution.duration_s)
-    return {key: fmean(values) for key, values in seconds.items()}
-
-
-def _known_alone_s(node: Node, alone_s: Mapping[str, float]) -> float | None:
-    return next((alone_s[key] for key in _keys(node) if key in alone_s), None)
+        if nodes[execution.digest].stage.can_share and execution.cohort_size == 1:
+            seconds[kinds[execution.digest]].append(execution.duration_s)
+    means = {kind: fmean(values) for kind, values in seconds.items()}
+    return {digest: means[kind] for digest, kind in kinds.items() if kind in means}
 
 
 def _declared_alone_s(node: Node, execution: _Execution) -> float:
@@ -246,7 +242,3 @@ def _declared_alone_s(node: Node, execution: _Execution) -> float:
         return execution.duration_s
     part = cohort.fixed_cost / execution.cohort_size + cohort.member_cost
     return execution.duration_s / part
-
-
-def _keys(node: Node) -> Sequence[str]:
-    return cost_keys(node)[:-1]  # the last one is of the stage with any model and data

@@ -86,18 +86,24 @@ class CohortWork:
     ) -> tuple[dict[str, StageOutcome], Failure | None]:
         """Compute stages in one call; return what ended, and why the call broke if it did.
 
-        What comes together shares its seconds equally; its peak memory is that of the call so far.
+        What comes together shares its seconds equally, and all members those before an empty batch;
+        the peak memory is that of the call so far.
         """
         ended: dict[str, StageOutcome] = {}
         failure = None
+        shared_s = shared_cpu_s = 0.0
         log = io.StringIO()
         started_at = began_at = time.time()
         meter = Meter()
         try:
             with self._context.call(log):
                 for batch in self._call(stages, records):
-                    num_ended = max(1, len(batch))
-                    seconds, usage = (time.time() - began_at) / num_ended, meter.read(num_ended)
+                    sharers = len(batch) or len(stages)
+                    seconds, usage = (time.time() - began_at) / sharers, meter.read(sharers)
+                    if not batch:
+                        shared_s, shared_cpu_s = shared_s + seconds, shared_cpu_s + usage.cpu_s
+                    seconds += shared_s
+                    usage = replace(usage, cpu_s=round(usage.cpu_s + shared_cpu_s, 6))
                     for index, result in batch.items():
                         outcome = self._member_ended(stages[index], result, seconds, usage, records)
                         ended[outcome.digest] = replace(outcome, cohort_size=len(stages))

@@ -204,8 +204,7 @@ def _compute(node: Node, workspace: Workspace, observer: Observer) -> float:
     # The same resources as in the sweep: the number of threads is part of a sum's order.
     worker = Worker(resources=resources, store=workspace.store.location)
     started_at = time.monotonic()
-    timings = workspace.timings()
-    for outcome in worker.run([planned_stage(node, 1, timings) for node in nodes.values()]):
+    for outcome in worker.run([planned_stage(node, 1) for node in nodes.values()]):
         if outcome.failure is not None:
             name = nodes[outcome.digest].stage.name
             raise ExportError(f"stage {name} failed: {outcome.failure.message}")

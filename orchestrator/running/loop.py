@@ -156,6 +156,8 @@ class Driver:
         ]
         if ended.failure is not None and ended.failure.cause is Cause.OUT_OF_MEMORY:
             self._remember_limit(job)
+        keys = {digest: self._plan.stages[digest].cost_keys for digest in job.stages}
+        self.observed += [outcome.observation(keys[outcome.digest]) for outcome in outcomes]
         finished = [outcome for outcome in outcomes if outcome.state is State.FINISHED]
         failed = {o.digest: o for o in outcomes if o.state is not State.FINISHED}
         again = self._to_retry(failed)
@@ -229,7 +231,6 @@ class Driver:
         (self._own if stage.num_trials == 1 else self._shared)[outcome.digest] = outcome
         facts = {"attempt": self._attempts[outcome.digest], "detail": outcome.detail}
         self._note("stage_finished", job, (outcome.digest,), **facts)
-        self.observed.append(outcome.observation(stage.cost_keys))
         trial = self._trial_of.get(outcome.digest)
         if trial is not None:
             self._trial_ended(trial_result(trial, self._plan, self._outcomes(trial)))

@@ -22,11 +22,12 @@ _STORE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OUT_OF_MEMORY = (
     "CUDA error: out of memory",
     "can't allocate memory",
+    "Cannot allocate memory",
     "ALLOC_FAILED",
     "ALLOCATION_FAILED",
 )
 """What errors say for which torch has no class of its own: of CUDA outside its allocator, of the
-host's allocator, of cuBLAS and of cuDNN."""
+host's allocator, of the system where a file of weights is mapped, of cuBLAS and of cuDNN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +56,14 @@ class StageOutcome:
     def detail(self) -> dict[str, Any]:
         """What the journal tells of a finished stage."""
         told = {"duration_s": round(self.duration_s, 4), "reused": self.reused}
-        if self.reused:
+        if self.reused or self.state is not State.FINISHED:
             return told
         used = asdict(self.usage) if self.usage else {}
         used = {name: value for name, value in used.items() if value is not None}
         return {**told, "started_at": self.started_at, "cohort_size": self.cohort_size, **used}
 
     def observation(self, cost_keys: tuple[str, ...]) -> Observation:
-        """Return what a finished stage tells of its cost; if another process computed it, little.
+        """Return what a stage tells of its cost: little, if it failed or was there already.
 
         Args:
             cost_keys: The names under which its cost is kept.
@@ -126,7 +127,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
     # torch's error, told by name: no torch here
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    is_told = isinstance(error, RuntimeError | OSError)
+    return is_told and any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
 def _cause(error: BaseException) -> Cause:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cluster.artifact import Record
@@ -21,9 +21,10 @@ PREDICTIONS = "predictions"
 
 LEARNING_RATE = "learning_rate"
 """The param by which a training is moved; a stage that has it trains."""
-MOVED = 1 + 2.0**-20
-"""What it is multiplied by: every step moves the weights by so much more or less. That is some ten
-roundings in single precision, as another order of sums comes to."""
+MOVES = (1 + 2.0**-20, 1 - 2.0**-20, 1 + 2.0**-19)
+"""What it is multiplied by, in turn: every step moves the weights by so much more or less. That is
+some ten roundings in single precision, as another order of sums comes to. How far one of them
+carries an unstable training is chance."""
 
 
 class Rerun:
@@ -53,16 +54,19 @@ class Rerun:
         failure = self._compute(stages_to_recompute(trial, self._workspace.nodes, self._records))
         return failure or _result(trial, self._scratch, self._scratch.find(trial.stages))
 
-    def moved(self, trial: Trial) -> Result | Failure | None:
-        """Run a trial that was run alone once more, moved by a few roundings.
+    def moved(self, trial: Trial) -> Iterator[Result | Failure]:
+        """Run a trial that was run alone again, each time moved by a few other roundings.
 
-        Returns:
-            What it gives, or None where no stage of it has a learning rate.
+        Yields:
+            What it gives, by each of :data:`MOVES`; nothing where no stage has a learning rate.
         """
         again = stages_to_recompute(trial, self._workspace.nodes, self._records)
-        moved = _moved_nodes([self._workspace.nodes[digest] for digest in again])
-        if trial.result_digest not in moved:
-            return None
+        for factor in MOVES:
+            moved = _moved_nodes([self._workspace.nodes[digest] for digest in again], factor)
+            if trial.result_digest in moved:
+                yield self._moved(trial, moved)
+
+    def _moved(self, trial: Trial, moved: Mapping[str, Node]) -> Result | Failure:
         digests = tuple(moved[d].digest if d in moved else d for d in trial.stages)
         failure = self._run(list(moved.values()))
         return failure or _result(
@@ -81,8 +85,7 @@ class Rerun:
         return self._run([nodes[digest] for digest in digests])
 
     def _run(self, nodes: Sequence[Node]) -> Failure | None:
-        timings = self._workspace.timings()
-        outcomes = self._worker.run([planned_stage(node, 1, timings) for node in nodes])
+        outcomes = self._worker.run([planned_stage(node, 1) for node in nodes])
         return next((outcome.failure for outcome in outcomes if outcome.failure), None)
 
     def _bring(self, digests: set[str]) -> None:
@@ -130,13 +133,13 @@ def stages_to_recompute(
     return [digest for digest in trial.stages if digest in again and digest in needed]
 
 
-def _moved_nodes(nodes: Sequence[Node]) -> dict[str, Node]:
+def _moved_nodes(nodes: Sequence[Node], factor: float) -> dict[str, Node]:
     """Return those that train, moved, and those that rest on one, by the digest they had."""
     moved: dict[str, Node] = {}
     for node in nodes:
         params, inputs = dict(node.params), dict(node.inputs)
         if isinstance(params.get(LEARNING_RATE), float):
-            params[LEARNING_RATE] *= MOVED
+            params[LEARNING_RATE] *= factor
         for role, earlier in node.inputs.items():
             inputs[role] = moved.get(earlier.digest, earlier)
         if (params, inputs) != (node.params, node.inputs):

@@ -93,6 +93,8 @@ def _cohort_json(group: SharedGroup) -> dict[str, Any]:
         "max_members": cohort.limit,
         "peak_memory_gib": cohort.peak_memory_gib,
         "peak_gpu_memory_gib": cohort.peak_gpu_memory_gib,
+        "alone_memory_gib": cohort.alone_memory_gib,
+        "alone_gpu_memory_gib": cohort.alone_gpu_memory_gib,
     }
 
 

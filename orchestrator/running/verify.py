@@ -26,7 +26,7 @@ from orchestrator.comparing.wording import config_label
 from orchestrator.errors import FanflareError
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.progress import Observer, SilentObserver
-from orchestrator.running.rerun import Rerun
+from orchestrator.running.rerun import MOVES, Rerun
 from orchestrator.running.results import stored_results
 from orchestrator.running.workspace import SweepLike, Workspace, check_capacity, open_sweep
 from pipelines.contract import Node
@@ -185,16 +185,19 @@ def _check(
     check = replace(check, differences=compare(rerun.kept(trial), alone, bound))
     if not check.faults or bound in (None, EXACT):
         return check  # the same bits were promised, stable or not
-    observer.message(f"running {trial.id} alone once more, moved by a few roundings")
+    observer.message(
+        f"running {trial.id} alone up to {len(MOVES)} times more, moved by a few roundings"
+    )
     return replace(check, is_unstable=_is_unstable(trial, alone, rerun, bound))
 
 
 def _is_unstable(trial: Trial, alone: Result, rerun: Rerun, bound: Bound) -> bool:
     """Return whether a broken bound says no more than that the training is unstable."""
-    moved = rerun.moved(trial)
-    if moved is None or isinstance(moved, Failure):
-        return False
-    return is_unstable(rerun.kept(trial), alone, moved, bound)
+    kept = rerun.kept(trial)
+    return any(
+        not isinstance(moved, Failure) and is_unstable(kept, alone, moved, bound)
+        for moved in rerun.moved(trial)
+    )
 
 
 def sample(

@@ -58,8 +58,8 @@ class Worker:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the accelerator answers this process no more, so that it has to be ended."""
-        return self._context.is_lost
+        """Whether another process does better: this one lost its accelerator, or lacked memory."""
+        return self._context.is_lost or self._context.is_worn
 
     def preempt(self) -> None:
         """Take note that this process has to end: save at the next chance, begin no other stage."""
@@ -107,7 +107,7 @@ class Worker:
             return finished(known, reused=True)
         if self._notice.is_given:
             return failed(stage.digest, Failure(Cause.PREEMPTED, "the machine is taken away"))
-        if self.is_lost:
+        if self._context.is_lost:
             return failed(stage.digest, Failure(Cause.WORKER_DIED, _LOST))
         missing = [digest for digest in stage.inputs.values() if digest not in records]
         if missing:

@@ -47,7 +47,9 @@ def finetune_together(context: Context, members: Sequence[CohortMember]) -> Iter
     whose model cannot be cut are left to be trained alone.
     """
     set_up_torch(context)
-    for part, own in upper_parts(context, members):
+    parts = upper_parts(context, members)
+    yield {}
+    for part, own in parts:
         for alike in alike_but_for_epochs(own):
             learner = part.learner(context, next(iter(alike.values())).params)
             yield from read_outs(context, part.task, alike, learner, part.sets)

@@ -63,6 +63,7 @@ def encode_together(context: Context, members: Sequence[CohortMember]) -> Iterat
         for split in SPLITS
     }
     features = _of_distinct_rows(backbone, list(batches.values()), poolings)
+    yield {}
     for index, member in enumerate(members):
         own = member.inputs[PREPARED]
         arrays: dict[str, np.ndarray] = {}

@@ -49,7 +49,9 @@ def finetune_together(
         yield from in_turn(context, members)
         return
     set_up_torch(context)
-    for part, own in upper_parts(context, members):
+    parts = upper_parts(context, members)
+    yield {}
+    for part, own in parts:
         groups: dict[str, dict[int, CohortMember]] = {}
         for index, member in own.items():
             common = {n: v for n, v in member.params.items() if n not in SIDE_BY_SIDE}

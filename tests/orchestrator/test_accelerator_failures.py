@@ -1,5 +1,6 @@
-"""An accelerator that has no room left, or that a stage has lost: what the worker makes of it."""
+"""Memory that has no room left, or an accelerator that is lost: what the worker makes of it."""
 
+import errno
 import gc
 import weakref
 
@@ -8,6 +9,7 @@ import torch
 
 from cluster.job import Cause, Resources, State
 from cluster.usage import free_memory_gib
+from orchestrator import run
 from orchestrator.running.outcome import failure_of
 from orchestrator.running.work import Worker
 from orchestrator.running.workspace import open_sweep
@@ -114,6 +116,22 @@ def test_after_an_error_that_loses_the_accelerator_no_stage_is_blamed_for_it(toy
     assert worked_on == [1, 2, 5]
 
 
+def test_after_a_lack_of_host_memory_another_process_tries_again(toy, ray_backend):
+    """The heap stays in pieces, and what fits into a fresh process may not fit into this one."""
+    space = [{"value": 1}, {"value": 5, "fail": "memory", "fail_times": 1}]
+    made = run({**toy.sweep(space, seeds=1), "max_concurrent": 1}, backend=ray_backend)
+    assert made.counts == {"FINISHED": 2}
+    processes = [line.split()[-1] for line in toy.executed("work") if float(line.split()[0]) == 5]
+    assert len(set(processes)) == 2
+
+
+def test_a_lack_of_memory_of_the_accelerator_leaves_the_process_as_it_is(toy, cuda):
+    sweep = open_sweep(toy.sweep({"value": 5, "fail": "memory"}, seeds=1))
+    worker = Worker(resources=Resources(num_cpus=1, num_gpus=1), store=str(toy.store))
+    worker.run(list(sweep.plan().stages.values()))
+    assert not worker.is_lost
+
+
 def test_an_ordinary_failure_loses_nothing(toy, cuda):
     space = [{"value": 1}, {"value": 5, "fail": "raise"}, {"value": 7}]
     worker, outcomes = run_alone(toy, toy.sweep(space, seeds=1))
@@ -146,9 +164,34 @@ def of_cudnn():
     raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
 
 
-@pytest.mark.parametrize("fail", [of_torch, of_its_allocator, of_the_driver, of_cublas, of_cudnn])
+def of_a_mapped_file():
+    said = "unable to mmap 90868376 bytes from file <weights>: Cannot allocate memory (12)"
+    raise RuntimeError(said)
+
+
+def of_the_system():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+def of_whoever_tells_it_in_other_words():
+    raise OSError("the weights cannot be read: Cannot allocate memory")
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        of_torch,
+        of_its_allocator,
+        of_the_driver,
+        of_cublas,
+        of_cudnn,
+        of_a_mapped_file,
+        of_the_system,
+        of_whoever_tells_it_in_other_words,
+    ],
+)
 def test_a_lack_of_memory_is_known_by_whoever_tells_it(fail):
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises((RuntimeError, OSError)) as caught:
         fail()
     assert failure_of(caught.value).cause is Cause.OUT_OF_MEMORY
 

@@ -182,13 +182,22 @@ def test_a_cohort_for_which_the_host_has_no_memory_runs_alone_and_is_remembered(
     assert cohort.limit == 2
 
 
+def test_a_limit_of_memory_is_remembered_where_all_members_fail_alone_too(toy):
+    space = {"value": [1, 2, 3, 4], "anything": 2, "fail": "raise"}
+    made = run(sweep_of(toy, space, seeds=1), backend="inline")
+    assert made.counts == {"FAILED": 4}
+    (cohort,) = plan(sweep_of(toy, space, seeds=3)).cohorts
+    assert cohort.limit == 2
+
+
 def test_members_that_their_cohort_leaves_alone_are_not_planned_together_again(toy, monkeypatch):
     """As where a model cannot be shared, or what would be shared does not fit into memory."""
     monkeypatch.setattr("tests.toy_cohorts.work_together", lambda context, members: iter(()))
     made = run(sweep_of(toy, {"value": [1, 2, 3]}, seeds=1), backend="inline")
     assert {str(r.fidelity) for r in made.results} == {"exact"}
     assert plan(sweep_of(toy, {"value": [1, 2, 3]}, seeds=3)).cohorts == ()
-    assert plan(sweep_of(toy, {"value": [1, 2, 3, 4]}, seeds=3)).cohorts == ()
+    (others,) = plan(sweep_of(toy, {"value": [1, 2, 3, 4]}, seeds=3)).cohorts
+    assert len(others.stages) == 3
 
 
 def test_members_whose_cohort_broke_are_planned_together_again(toy):

@@ -1,6 +1,7 @@
 """Stages that are computed together: which, in how many calls, and that nobody sees it."""
 
 import importlib
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -12,13 +13,14 @@ from cluster.job import Resources
 from cluster.store import Store
 from orchestrator import plan, run
 from orchestrator.planning.cohorts import plan_cohorts, together
-from orchestrator.planning.cost import Observation, Timings, cohort_keys
+from orchestrator.planning.cost import Observation, Timings, cohort_keys, cost_keys, kinds_of
 from orchestrator.planning.packing import pack, split, without
 from orchestrator.planning.plan import planned_stage
 from orchestrator.planning.sharing import shared_groups
 from orchestrator.running.journal import read_journal
 from orchestrator.running.workspace import open_sweep
 from pipelines.contract import Node, Stage
+from tests import toy_cohorts
 from tests.cli import fanflare, sweep_file
 from tests.toy import Data
 from tests.toy_cohorts import COHORT, sweep_of
@@ -160,6 +162,24 @@ def test_durations_in_a_cohort_are_recorded_as_such_and_used_in_the_next_plan(to
     assert 8 * 0.01 < cohort.together_s < cohort.alone_s
 
 
+def test_what_is_done_for_all_members_is_charged_to_each_of_them(toy, monkeypatch):
+    def pass_first(context, members):
+        time.sleep(0.3)
+        yield {}
+        yield from toy_cohorts.work_together(context, members)
+
+    monkeypatch.setattr("tests.toy_cohorts.pass_first", pass_first, raising=False)
+    cohort = replace(toy_cohorts.COHORT, function="tests.toy_cohorts:pass_first")
+    monkeypatch.setattr(toy_cohorts, "COHORT", cohort)
+    made = run(sweep_of(toy, {"value": [1, 2, 3]}, seeds=1), backend="inline")
+    records = open_sweep(sweep_of(toy, {"value": [1, 2, 3]}, seeds=1)).store.find(
+        digest for result in made.results for digest in result.trial.stages
+    )
+    worked = [r.duration_s for r in records.values() if r.stage == "toy/work"]
+    assert len(worked) == 3
+    assert all(0.1 <= seconds < 0.2 for seconds in worked)
+
+
 def test_a_cohort_that_proved_slower_than_lone_stages_is_not_planned_again(toy):
     fast, slow = {"value": [1, 2]}, {"value": [1, 2], "sleep_s": 0.0}
     run(sweep_of(toy, fast, seeds=1, sharing="off"), backend="inline")
@@ -216,7 +236,9 @@ def graphs(draw):
 
 
 def packed(nodes, timings, num_slots):
-    stages = {digest: planned_stage(node, 1, timings) for digest, node in nodes.items()}
+    kinds = kinds_of(nodes)
+    keys = {digest: cost_keys(node, kinds[digest]) for digest, node in nodes.items()}
+    stages = {d: planned_stage(node, 1, keys[d], timings) for d, node in nodes.items()}
     cohorts = plan_cohorts(list(stages.values()), nodes, timings)
     stages = together(stages, cohorts)
     return stages, cohorts, pack(list(stages.values()), cohorts, resources=ONE, num_slots=num_slots)
@@ -244,8 +266,9 @@ def test_each_stage_is_in_one_job_and_no_two_jobs_wait_for_each_other(nodes, num
 @given(nodes=graphs(), num_slots=st.integers(1, 4), limit=st.integers(1, 3))
 def test_no_job_mixes_cohorts_or_exceeds_what_fits_into_memory(nodes, num_slots, limit):
     timings = Timings()
-    for node in nodes.values():
-        timings.observe_limit(planned_stage(node, 1, timings).cost_keys, limit)
+    kinds = kinds_of(nodes)
+    for digest, node in nodes.items():
+        timings.observe_limit(cost_keys(node, kinds[digest]), limit)
     stages, cohorts, jobs = packed(nodes, timings, num_slots)
     for cohort in cohorts:
         assert len({nodes[digest].cohort_digest for digest in cohort.stages}) == 1
@@ -283,7 +306,8 @@ def test_the_cost_of_a_cohort_of_another_size_follows_from_what_the_stage_declar
         )
     }
     timings = Timings()
-    keys = planned_stage(next(iter(nodes.values())), 1, timings).cost_keys
+    digest, node = next(iter(nodes.items()))
+    keys = cost_keys(node, kinds_of(nodes)[digest])
     timings.observe(cohort_keys(keys, 2), 5.5)  # ten times (1.0 / 2 + 0.05)
     _, (cohort,), _ = packed(nodes, timings, 1)
     assert cohort.together_s == pytest.approx(10 * (1.0 + 8 * 0.05))

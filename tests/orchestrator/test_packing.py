@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.job import Resources
-from orchestrator.planning.cost import Timings, cost_keys, makespan_s
+from orchestrator.planning.cost import Timings, cost_keys, kinds_of, makespan_s
 from orchestrator.planning.packing import TARGET_JOB_S, pack, split
 from orchestrator.planning.plan import PlannedStage, Setting
 from pipelines.contract import Node, Stage
@@ -143,11 +143,15 @@ def test_the_makespan_lies_between_its_bounds(durations, num_slots):
     assert makespan_s(random.Random(1).sample(durations, len(durations)), num_slots) == wall_s
 
 
+def keys_of(node):
+    return cost_keys(node, kinds_of({node.digest: node})[node.digest])
+
+
 def test_an_estimate_needs_a_recorded_timing():
     assert planned({"value": [1, 2]}).estimate is None
     timings = Timings()
     node = Node(stage=WORK, params={"tag": "", "value": 1.0}, inputs={})
-    timings.observe(cost_keys(node), 3.0)
+    timings.observe(keys_of(node), 3.0)
     plan = planned({"value": [1, 2]}, Setting(timings=timings, capacity=Resources(num_cpus=2)))
     assert plan.estimate.compute_s == pytest.approx(6.0 + 3 * 0.01)
     assert plan.estimate.wall_s == pytest.approx(3.02, abs=0.05)
@@ -156,11 +160,11 @@ def test_an_estimate_needs_a_recorded_timing():
 
 def test_seeds_are_expected_to_cost_the_same_and_other_params_are_not():
     nodes = [Node(stage=WORK, params={"value": v, "seed": s}) for v, s in [(1, 0), (1, 1), (2, 0)]]
-    assert cost_keys(nodes[0]) == cost_keys(nodes[1]) != cost_keys(nodes[2])
+    assert keys_of(nodes[0]) == keys_of(nodes[1]) != keys_of(nodes[2])
     timings = Timings()
-    timings.observe(cost_keys(nodes[0]), 5.0)
-    assert timings.estimate_s(cost_keys(nodes[2])) == 5.0, "the stage's mean is better than nothing"
-    assert timings.estimate_s(cost_keys(Node(stage=EVALUATE))) is None
+    timings.observe(keys_of(nodes[0]), 5.0)
+    assert timings.estimate_s(keys_of(nodes[2])) == 5.0, "the stage's mean is better than nothing"
+    assert timings.estimate_s(keys_of(Node(stage=EVALUATE))) is None
 
 
 @quick

@@ -6,18 +6,21 @@ import pytest
 
 from orchestrator import run
 from orchestrator.comparing.fidelity import EQUAL, Result, is_unstable
+from orchestrator.running.rerun import MOVES
 from orchestrator.running.verify import verify
 from pipelines.contract import Cohort, Node, StageResult
 from pipelines.labels import Fidelity
 from pipelines.pipeline import TrialSettings
 from tests.cli import fanflare, sweep_file
-from tests.toy import EVALUATE, PREPARE, WORK, Data, ToyPipeline
+from tests.toy import EVALUATE, PREPARE, WORK, Data, ToyPipeline, note
 
 __all__ = ["fanflare"]  # the fixture
 
 STEPS = 200
 STABLE, CHAOTIC = 2.5, 3.9
 """What the logistic map is multiplied by: it settles at one number, or never (R. May, 1976)."""
+TIED = 1.0
+"""Where it settles so late that whoever is lower by one rounding stops early, far from there."""
 
 TRAIN = replace(
     WORK,
@@ -65,10 +68,16 @@ def rate_of(params):
 
 def train(context, members, inputs, sources):
     (params,) = members
+    note("train", {**params, "value": rate_of(params)})
     score = 0.3
     for _ in range(STEPS):
         score = rate_of(params) * score * (1 - score)
+    score += stopped_early(rate_of(params))
     return [StageResult(value={"score": score, "curve": []})]
+
+
+def stopped_early(rate):
+    return 0.02 if rate < TIED else 0.0
 
 
 def train_together(context, members):
@@ -77,6 +86,7 @@ def train_together(context, members):
         score = 0.3
         for _ in range(STEPS):
             score = rate_of(member.params) * (score * (1 - score))
+        score += stopped_early(rate_of(member.params) * (1 - 2**-50))
         if member.params["leak"]:
             score += 0.1 * len(members)
         yield {index: StageResult(value={"score": score, "curve": []})}
@@ -105,10 +115,25 @@ def test_an_unstable_training_is_called_so_and_counted_apart(toy, fanflare, tmp_
     assert sorted((row["ok"], row["unstable"]) for row in rows) == [(False, True), (True, False)]
 
 
+def test_an_instability_that_one_moved_run_does_not_show_is_found_by_another(toy):
+    sweep = sweep_of(toy, {"value": [TIED, CHAOTIC, STABLE]})
+    run(sweep, backend="inline")
+    assert verdicts(sweep) == {
+        TIED: (True, True),
+        CHAOTIC: (True, True),
+        STABLE: (False, False),
+    }
+    rates = [float(line.split()[0]) for line in toy.executed("train")]
+    tied = [rate - TIED for rate in rates if abs(rate - TIED) < 1e-3]
+    assert [tied[0] == 0, tied[1] > 0, tied[2] < 0, len(tied)] == [True, True, True, 3]
+    assert sum(abs(rate - CHAOTIC) < 1e-3 for rate in rates) == 2, "one has shown it"
+
+
 def test_a_leak_into_a_stable_training_is_broken(toy):
     sweep = sweep_of(toy, {"value": [STABLE, 2.4], "anything": "leak"})
     run(sweep, backend="inline")
     assert verdicts(sweep) == {STABLE: (True, False), 2.4: (True, False)}
+    assert toy.num_executed("train") == 2 * (1 + len(MOVES)), "all were tried"
 
 
 def test_without_a_learning_rate_nothing_is_explained(toy):
