@@ -2,6 +2,7 @@
 
 Class trainables with `reuse_actors=True`: imports, model and data stay in a process from trial
 to trial. Where a sweep is tracked, Tune's own callback writes every trial to MLflow on SQLite.
+On a machine with a GPU all but scikit-learn's heads compute on it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
+from benchmarks.device import DEVICE, HAS_GPU
 from cluster.job import Resources
 from orchestrator.running.worker_context import WorkerContext
 from pipelines.catalogue import MODELS, TASKS
 from pipelines.seeding import stream_seed
 from pipelines.sources import fetch_model
+from pipelines.training.precision import precision_on
 from pipelines.transfer.data.loading import SPLITS, load
 from pipelines.transfer.examples import new_head
 
@@ -56,16 +59,16 @@ def trunk() -> tuple[Any, Any]:
     folder = fetch_model(MODELS[MODEL])
     return (
         transformers.AutoTokenizer.from_pretrained(folder),
-        transformers.AutoModel.from_pretrained(folder).eval(),
+        transformers.AutoModel.from_pretrained(folder).eval().to(DEVICE),
     )
 
 
 def embed(batch: Sequence[str]) -> torch.Tensor:
-    """Return mean-pooled features, `(batch, width)`."""
+    """Return mean-pooled features on the device, `(batch, width)`, in single precision."""
     tokenizer, model = trunk()
     inputs = tokenizer(
         list(batch), truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
-    )
+    ).to(DEVICE)
     with torch.inference_mode():
         hidden = model(**inputs).last_hidden_state
         mask = inputs["attention_mask"].unsqueeze(-1)
@@ -78,7 +81,7 @@ def embed_all(rows: Sequence[str]) -> np.ndarray:
     features = np.empty((len(rows), 384), dtype=np.float32)
     for start in range(0, len(rows), 64):
         places = order[start : start + 64]
-        features[places] = embed([rows[place] for place in places]).numpy()
+        features[places] = embed([rows[place] for place in places]).cpu().numpy()
     return features
 
 
@@ -89,7 +92,14 @@ class _Reused(tune.Trainable):
         return True
 
 
-class FrozenTrunk(_Reused):
+class _OnDevice(_Reused):
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory | None:
+        """Let a trial have a core, and share the GPU with seven others where there is one."""
+        return tune.PlacementGroupFactory([{"CPU": 1, "GPU": 1 / 8}]) if HAS_GPU else None
+
+
+class FrozenTrunk(_OnDevice):
     """A trial as most people write it: each batch goes through the frozen model, then the head."""
 
     def step(self) -> dict[str, Any]:
@@ -98,11 +108,11 @@ class FrozenTrunk(_Reused):
         data = texts("rotten-tomatoes", tuple(self.config["sizes"]))
         rows, labels = data["train"]
         torch.manual_seed(self.config["seed"])
-        head = torch.nn.Linear(384, 2)
+        head = torch.nn.Linear(384, 2).to(DEVICE)
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=self.config["lr"], weight_decay=self.config["weight_decay"]
         )
-        targets = torch.tensor(labels, dtype=torch.int64)
+        targets = torch.tensor(labels, dtype=torch.int64, device=DEVICE)
         for _ in range(self.config["epochs"]):
             order = torch.randperm(len(rows))
             for places in order.split(BATCH_SIZE):
@@ -112,7 +122,8 @@ class FrozenTrunk(_Reused):
                 loss.backward()
                 optimizer.step()
         test, truth = data["test"]
-        predicted = head(torch.from_numpy(embed_all(test))).argmax(1).numpy()
+        features = torch.from_numpy(embed_all(test)).to(DEVICE)
+        predicted = head(features).argmax(1).cpu().numpy()
         return {"accuracy": float((predicted == truth).mean()), "done": True}
 
 
@@ -194,7 +205,7 @@ class InOrderTrainer(transformers.Trainer):
         return InOrder(len(train_dataset or self.train_dataset), self.args.seed)
 
 
-class Finetuned(_Reused):
+class Finetuned(_OnDevice):
     """A trial of someone who fine-tunes with transformers' Trainer, batches padded as needed."""
 
     def step(self) -> dict[str, Any]:
@@ -216,7 +227,8 @@ class Finetuned(_Reused):
                 save_strategy="no",
                 report_to=[],
                 disable_tqdm=True,
-                use_cpu=True,
+                use_cpu=not HAS_GPU,
+                bf16=precision_on(DEVICE, "auto") is torch.bfloat16,  # as fanflare's own default
             ),
             data_collator=transformers.DataCollatorWithPadding(trunk()[0]),
             train_dataset=data["train"],
@@ -261,7 +273,7 @@ def cached_features(
 def fit(
     trainable: type[tune.Trainable], space: Mapping[str, Any], folder: Path, *, tracked: bool
 ) -> list[float]:
-    """Run a grid under Tune, as many trials at once as there are cores; return accuracies."""
+    """Run a grid under Tune, as many trials at once as its resources allow; return accuracies."""
     callbacks = []
     if tracked:
         uri = f"sqlite:///{folder}/mlflow.db"

@@ -6,7 +6,8 @@ Every side is a new process with an empty store, timed from its start to its end
 data are downloaded before. Both sides write every trial to MLflow on SQLite, but for the row
 `untracked`, where neither does. Test accuracies of both sides are compared before a ratio is
 printed; a rival that would take hours runs some trials and is extrapolated, which is said. For the
-row `heads` both sides have computed the features before.
+row `heads` both sides have computed the features before. On a machine with a GPU
+both sides compute on it, and how busy it was and the most memory in use are printed as well.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.device import HAS_GPU, Use, use_of, watched
 from benchmarks.sides import TASKS
-from cluster.machine import local_resources
 
 LARGEST_GAP = 0.03
 """By how much the mean test accuracies of two sides may differ: the heads start elsewhere and are
@@ -53,10 +54,17 @@ class Side:
     accuracy: float
     fixed_s: float = 0.0
     """Seconds before the first trial, where the rest is to be extrapolated."""
+    gpu: Use | None = None
+    """What the GPU did meanwhile, where there is one."""
 
     def extrapolated(self, num_trials: int) -> float:
         """Return the seconds for another number of trials."""
         return self.fixed_s + (self.seconds - self.fixed_s) * num_trials / self.num_trials
+
+    def told(self) -> str:
+        """Return what is said of it after its seconds."""
+        gpu = f"{self.gpu}, " if self.gpu else ""
+        return f"{gpu}accuracy {self.accuracy:.3f}"
 
 
 def in_new_process(call: str, before: str = "") -> Side:
@@ -69,9 +77,10 @@ def in_new_process(call: str, before: str = "") -> Side:
     with tempfile.TemporaryDirectory(prefix="sharing-") as folder:
         if before:
             _called(before, folder)
-        started = time.perf_counter()
-        printed = _called(call, folder)
-        seconds = time.perf_counter() - started
+        with watched() as samples:
+            started = time.perf_counter()
+            printed = _called(call, folder)
+            seconds = time.perf_counter() - started
     # Ray Tune may have the last word.
     told = [line for line in printed.splitlines() if line.startswith('{"num_trials"')]
     facts = json.loads(told[-1])
@@ -81,6 +90,7 @@ def in_new_process(call: str, before: str = "") -> Side:
         num_trials=facts["num_trials"],
         accuracy=facts["accuracy"],
         fixed_s=fixed_s,
+        gpu=use_of(samples),
     )
 
 
@@ -117,8 +127,8 @@ def compare(row: Row, repeats: int) -> None:
         rival_s = other.extrapolated(row.num_trials)
         note = "" if other.num_trials == row.num_trials else f" (from {other.num_trials} trials)"
         print(
-            f"  fanflare {one.seconds:7.1f} s, accuracy {one.accuracy:.3f};"
-            f" rival {rival_s:8.1f} s{note}, accuracy {other.accuracy:.3f}",
+            f"  fanflare {one.seconds:7.1f} s, {one.told()};"
+            f" rival {rival_s:8.1f} s{note}, {other.told()}",
             flush=True,
         )
         ratios.append(rival_s / one.seconds)
@@ -131,19 +141,16 @@ def compare(row: Row, repeats: int) -> None:
 
 def lora_rows() -> list[Row]:
     """Return 8 trials with adapters against the same in turn; on an accelerator by batch size."""
-    has_gpu = local_resources().num_gpus > 0
-    resources = {"num_gpus": 1} if has_gpu else {}
-    sizes = (1, 2, 4, 8, 16, 32, 64) if has_gpu else (8,)
-    sweeps = [f"loras({batch_size}, resources={resources}" for batch_size in sizes]
+    sizes = (1, 2, 4, 8, 16, 32, 64) if HAS_GPU else (8,)
     return [
         Row(
             name=f"lora, batch size {batch_size}",
-            ours=f"run_sweep({sweep}), folder)",
-            theirs=f"run_sweep({sweep}, sharing='off'), folder)",
+            ours=f"run_sweep(loras({batch_size}), folder)",
+            theirs=f"run_sweep(loras({batch_size}, sharing='off'), folder)",
             num_trials=8,
-            goal=2 if has_gpu else 1,
+            goal=2 if HAS_GPU else 1,
         )
-        for batch_size, sweep in zip(sizes, sweeps, strict=True)
+        for batch_size in sizes
     ]
 
 

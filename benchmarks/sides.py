@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.device import HAS_GPU
+
 SIZES = (1000, 300, 400)
 RATES = [round(0.001 * 1.25**n, 6) for n in range(10)]
 DECAYS = [0.0, 0.01, 0.1, 0.3]
@@ -29,6 +31,8 @@ TASKS = [
 ]
 FULL_SIZES = (500, 100, 400)
 FULL_RATES = [5e-5, 1e-4, 2e-4, 4e-4]
+ON_DEVICE: dict[str, Any] = {"resources": {"num_gpus": 1}} if HAS_GPU else {}
+"""What every sweep asks for besides."""
 
 
 def probes(num_seeds: int, tasks: list[str], **more: Any) -> dict[str, Any]:
@@ -49,6 +53,7 @@ def probes(num_seeds: int, tasks: list[str], **more: Any) -> dict[str, Any]:
             "learning_rate": RATES,
             "weight_decay": DECAYS,
         },
+        **ON_DEVICE,
         **more,
     }
 
@@ -64,6 +69,7 @@ def trainings(sizes: tuple[int, int, int], space: dict[str, Any], **more: Any) -
         "validation_size": validation,
         "test_size": test,
         "space": {"max_length": 64, **space},
+        **ON_DEVICE,
         **more,
     }
 

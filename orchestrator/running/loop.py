@@ -35,9 +35,6 @@ MAX_RETRIES = {
 """New attempts by cause. A bug, bad input or a diverged loss would only come again; a preempted
 machine is not the job's fault."""
 
-_BATCH = 200
-"""Known trials whose outcomes are read at once."""
-
 POLL_S = 0.5
 """How long the loop waits for a job before it looks at anything else."""
 
@@ -86,8 +83,7 @@ class Driver:
                 self.results[trial.id] = _unfinished(trial, State.FAILED, failure)
                 self.progress.trial_ended(self.results[trial.id], known=False)
         known = [trial for trial in self._plan.trials if self._plan.is_known(trial)]
-        for start in range(0, len(known), _BATCH):
-            batch = known[start : start + _BATCH]
+        for batch in (known[start : start + 200] for start in range(0, len(known), 200)):
             digests = {digest for trial in batch for digest in trial.stages}
             outcomes = outcomes_in_store(self._store, digests)
             for trial in batch:
