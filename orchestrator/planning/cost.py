@@ -92,6 +92,11 @@ class Observation:
     peak_memory_gib: float | None = None
     peak_gpu_memory_gib: float | None = None
 
+    @property
+    def alone_gpu_memory_gib(self) -> float | None:
+        """The peak of an accelerator, where it was computed alone."""
+        return self.peak_gpu_memory_gib if self.num_together == 1 else None
+
 
 @dataclass
 class Timings:

@@ -68,7 +68,7 @@ def pack(
         num_slots: How many trials run at once.
         gpu_memory_gib: The memory of one accelerator, in GiB; 0 where trials do not share one.
     """
-    chains = [_job(chain, _need(chain, resources, gpu_memory_gib)) for chain in _chains(stages)]
+    chains = [_job(chain, need_of(chain, resources, gpu_memory_gib)) for chain in _chains(stages)]
     cohort_of = {stage.digest: stage for stage in stages if stage.cohort}
     alike: dict[object, list[PlannedJob]] = defaultdict(list)
     members: dict[str, list[PlannedJob]] = defaultdict(list)
@@ -88,13 +88,20 @@ def pack(
     return (*apart, *together)
 
 
-def _need(chain: Sequence[PlannedStage], resources: Resources, gpu_memory_gib: float) -> Resources:
-    """Return what a chain reserves: of an accelerator nothing, the part that it needs, or all.
+def need_of(
+    stages: Sequence[PlannedStage], resources: Resources, gpu_memory_gib: float
+) -> Resources:
+    """Return what stages of one job reserve: of an accelerator nothing, the part they need, or all.
 
     A cohort has all of it: it fills a device by itself, and takes less of it by having fewer
     members.
+
+    Args:
+        stages: The stages.
+        resources: What a trial asks for.
+        gpu_memory_gib: The memory of one accelerator, in GiB; 0 where trials do not share one.
     """
-    using = [stage for stage in chain if stage.stage.needs_accelerator]
+    using = [stage for stage in stages if stage.stage.needs_accelerator]
     if not using:
         return replace(resources, num_gpus=0)
     if resources.num_gpus != 1 or any(stage.cohort for stage in using):

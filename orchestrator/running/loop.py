@@ -19,6 +19,7 @@ from orchestrator.planning.cost import Observation
 from orchestrator.planning.packing import PlannedJob, split, without
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.trial import Trial, TrialResult
+from orchestrator.running.gpu_shares import GpuShares
 from orchestrator.running.journal import Event, Journal
 from orchestrator.running.outcome import StageOutcome
 from orchestrator.running.progress import Observer, Progress
@@ -61,6 +62,7 @@ class Driver:
         self.progress = Progress.of(plan)
         self.results: dict[str, TrialResult] = {}
         """By trial id, without curves: what a finished trial costs the driver's memory."""
+        self._shares = GpuShares(plan)
         self.observed: list[Observation] = []
         """What stages have cost, for the estimates of later plans."""
         self._finished = set(plan.known)
@@ -153,7 +155,10 @@ class Driver:
         if ended.failure is not None and ended.failure.cause is Cause.OUT_OF_MEMORY:
             self._remember_limit(job)
         keys = {digest: self._plan.stages[digest].cost_keys for digest in job.stages}
-        self.observed += [outcome.observation(keys[outcome.digest]) for outcome in outcomes]
+        observed = [outcome.observation(keys[outcome.digest]) for outcome in outcomes]
+        self.observed += observed
+        if self._shares.learn(observed):
+            schedule.resize(self._resized)
         finished = [outcome for outcome in outcomes if outcome.state is State.FINISHED]
         failed = {o.digest: o for o in outcomes if o.state is not State.FINISHED}
         again = self._to_retry(failed)
@@ -170,7 +175,8 @@ class Driver:
             self._stage_finished(outcome, job)
         schedule.end(job.id, [outcome.digest for outcome in finished])
         unfinished = {d: self._plan.stages[d] for d in job.stages if d in again}
-        roomier = self._with_more_room(job, failed)
+        roomier, lacking = self._shares.with_more_room(job, failed.values())
+        self.observed += lacking
         keeps = not any(self._is_suspect(failed[digest]) for digest in unfinished)
         for retry in split(roomier, unfinished, keep_cohorts=keeps):
             schedule.add(retry)
@@ -184,23 +190,11 @@ class Driver:
             seen = Observation(cost_keys=members[0].cost_keys, fits=len(members) // 2)
             self.observed.append(seen)
 
-    def _with_more_room(self, job: PlannedJob, failed: dict[str, StageOutcome]) -> PlannedJob:
-        """Return a job on a whole accelerator if the memory of its part of one ran out; note it."""
-        whole = self._plan.sweep.resources.unshared()
-        if not 0 < job.resources.num_gpus < whole.num_gpus:
-            return job
-        lacking = [
-            stage
-            for digest, outcome in failed.items()
-            if outcome.failure and outcome.failure.cause is Cause.OUT_OF_MEMORY
-            if (stage := self._plan.stages[digest]).stage.needs_accelerator
-        ]
-        room_gib = job.resources.num_gpus * self._plan.gpu_memory_gib
-        self.observed += [
-            Observation(cost_keys=stage.cost_keys, peak_gpu_memory_gib=room_gib)
-            for stage in lacking
-        ]
-        return replace(job, resources=whole) if lacking else job
+    def _resized(self, job: PlannedJob) -> PlannedJob:
+        """Return a job that has not begun with the part of an accelerator that it needs."""
+        # What failed once has a whole one, as what it needs is not known after all.
+        is_retry = any(digest in self._attempts for digest in job.stages)
+        return job if is_retry else self._shares.resized(job)
 
     def _to_retry(self, failed: dict[str, StageOutcome]) -> set[str]:
         """Return the failed stages to try again, and those in the same job that wait for them."""

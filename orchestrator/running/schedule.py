@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cluster.job import Resources
@@ -68,9 +68,10 @@ class Schedule:
         """Seconds for which what has not begun keeps all of a kind of resource busy."""
         self._level_s = _levels(jobs)
         self._missing: dict[str, int] = {}
-        self._waiting: dict[str, list[PlannedJob]] = defaultdict(list)
-        self._ready: dict[str, PlannedJob] = {}
-        """By id; an entry of a heap that is not of it is of an attempt that has begun."""
+        """How many stages those jobs wait for that are not ready, by id."""
+        self._waiting: dict[str, list[str]] = defaultdict(list)
+        self._jobs: dict[str, PlannedJob] = {}
+        """Those that have not begun, by id; another one in a heap has begun or was resized."""
         self._longest: dict[Resources, list[_Entry]] = defaultdict(list)
         self._nearest: dict[Resources, list[_Entry]] = defaultdict(list)
         self._num_added = 0
@@ -87,12 +88,29 @@ class Schedule:
     def add(self, job: PlannedJob) -> None:
         """Take in a job, a new one or another attempt."""
         self._count(job, 1)
+        self._jobs[job.id] = job
         missing = job.needs - self._finished
-        self._missing[job.id] = len(missing)
         for digest in missing:
-            self._waiting[digest].append(job)
-        if not missing:
+            self._waiting[digest].append(job.id)
+        if missing:
+            self._missing[job.id] = len(missing)
+        else:
             self._push(job)
+
+    def resize(self, resized: Callable[[PlannedJob], PlannedJob]) -> None:
+        """Take in what the jobs that have not begun need now.
+
+        Args:
+            resized: Returns a job with other resources, or the same one.
+        """
+        for before in list(self._jobs.values()):
+            job = resized(before)
+            if job is not before:
+                self._count(before, -1)
+                self._count(job, 1)
+                self._jobs[job.id] = job
+                if job.id not in self._missing:
+                    self._push(job)
 
     def start_next(self) -> PlannedJob | None:
         """Return the job to start now and count its resources as taken, or None."""
@@ -102,7 +120,7 @@ class Schedule:
         if not heads:
             return None
         job = _choose(heads)
-        del self._ready[job.id]
+        del self._jobs[job.id]
         self._count(job, -1)
         self._running[job.id] = job
         self._take(job.resources, 1)
@@ -114,7 +132,7 @@ class Schedule:
         They are those that no job is waiting for now.
         """
         num_idle = int(self._free.num_cpus)
-        if num_idle < 1 or self._ready:
+        if num_idle < 1 or len(self._jobs) > len(self._missing):
             return 0
         self._lent[job_id] = Resources(num_cpus=num_idle)
         self._take(self._lent[job_id], 1, num_slots=0)
@@ -128,29 +146,28 @@ class Schedule:
         for digest in finished:
             self._level_s.pop(job_id, None)  # what is left of it, if anything, is another job
             self._finished.add(digest)
-            for job in self._waiting.pop(digest, ()):
-                if job.id not in self._missing:
+            for waiting in self._waiting.pop(digest, ()):
+                if waiting not in self._missing:
                     continue  # dropped, since another stage that it needs has failed
-                self._missing[job.id] -= 1
-                if not self._missing[job.id]:
-                    self._push(job)
+                self._missing[waiting] -= 1
+                if not self._missing[waiting]:
+                    del self._missing[waiting]
+                    self._push(self._jobs[waiting])
 
     def drop(self, failed: str) -> list[PlannedJob]:
         """Forget and return the jobs that wait for a failed stage."""
         dropped = [
-            job
-            for job in self._waiting.pop(failed, ())
-            if self._missing.pop(job.id, None) is not None  # else it was dropped for another one
+            self._jobs.pop(waiting)
+            for waiting in self._waiting.pop(failed, ())
+            if self._missing.pop(waiting, None) is not None  # else it was dropped for another one
         ]
         for job in dropped:
             self._count(job, -1)
         return dropped
 
     def _push(self, job: PlannedJob) -> None:
-        del self._missing[job.id]
         self._num_added += 1
         level_s = self._level_s.get(job.id, job.cost_s)
-        self._ready[job.id] = job
         heapq.heappush(self._longest[job.resources], (-level_s, self._num_added, job))
         is_kept_back = level_s == job.cost_s and self._num_added % KEPT_BACK == 0
         if not is_kept_back:
@@ -161,7 +178,7 @@ class Schedule:
         for shape, longest in self._longest.items():
             nearest = self._nearest[shape]
             for heap in (longest, nearest):
-                while heap and self._ready.get(heap[0][2].id) is not heap[0][2]:
+                while heap and self._jobs.get(heap[0][2].id) is not heap[0][2]:
                     heapq.heappop(heap)
             if longest and shape.fits(self._free):
                 level_s, number, job = longest[0]

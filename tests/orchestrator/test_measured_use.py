@@ -215,6 +215,29 @@ def remember(sweep, peak_gib):
     )
 
 
+class MeasuringBackend(NotingBackend):
+    """The same, where a working stage is seen to take 9 GiB of the GPU."""
+
+    def wait(self, timeout_s):
+        return [
+            replace(end, result=[_as_measured(outcome) for outcome in end.result])
+            for end in super().wait(timeout_s)
+        ]
+
+
+def _as_measured(outcome):
+    if "score" not in outcome.value or outcome.usage is None:
+        return outcome
+    return replace(outcome, usage=replace(outcome.usage, peak_gpu_memory_gib=9.0))
+
+
+def test_trials_share_a_gpu_once_the_first_of_them_was_measured(toy, gpu_machine, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "noting", f"{__name__}:MeasuringBackend")
+    sweep = toy.sweep({"value": [1, 2, 3, 4, 5]}, seeds=1, resources=ON_GPU)
+    assert run(sweep, backend="noting").state == "FINISHED"
+    assert NotingBackend.noted == [1, 1 / 4, 1 / 4, 1 / 4, 1 / 4]
+
+
 def test_a_trial_whose_part_was_too_small_is_tried_again_on_a_whole_gpu(toy, gpu_machine):
     space = {"value": 1, "fail": "memory", "fail_times": 1}
     sweep = toy.sweep(space, resources=ON_GPU)

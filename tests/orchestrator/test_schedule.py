@@ -114,6 +114,26 @@ def test_no_slot_stays_empty_while_a_ready_job_fits(jobs, chance):
         schedule.end(ended.id, ended.stages)
 
 
+@quick
+@given(jobs=graphs(), chance=CHANCE)
+def test_jobs_whose_needs_change_before_they_begin_run_once_within_the_capacity(jobs, chance):
+    schedule = Schedule(jobs, finished=(), capacity=CAPACITY)
+    running, finished, order = [], set(), []
+    while True:
+        schedule.resize(lambda job: replace(job, resources=chance.choice(SHAPES)))
+        new = started(schedule)
+        assert all(one.needs <= finished for one in new)
+        order += [one.id for one in new]
+        running += new
+        assert_fits(running, None)
+        if not running:
+            break
+        ended = running.pop(chance.randrange(len(running)))
+        finished.update(ended.stages)
+        schedule.end(ended.id, ended.stages)
+    assert sorted(order) == sorted(one.id for one in jobs)
+
+
 def closure(jobs, failed):
     """Return the ids of the jobs that need a failed stage, at first or second hand."""
     lost, size = set(failed), -1
