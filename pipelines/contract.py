@@ -95,6 +95,8 @@ class Cohort:
     """What a cohort costs besides its members, in units of the cost of one node alone."""
     member_cost: float
     """What each member costs, in the same unit; estimates until timings are recorded."""
+    scales: bool = False
+    """Whether a job of it is faster the more cores it has; it may then use idle ones."""
     nested_params: frozenset[str] = frozenset()
     """Params of which one member's work holds that of all with lower values, as it may of `epochs`:
     members that differ in nothing else stay together where a cohort is split."""

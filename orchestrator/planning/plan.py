@@ -46,6 +46,13 @@ class PlannedStage:
     keep: frozenset[str] = frozenset()
     """What is to be kept besides the result."""
 
+    @property
+    def scales(self) -> bool:
+        """Whether it is faster the more cores it has, alone or as a member of its cohort."""
+        if self.cohort and self.stage.cohort is not None:
+            return self.stage.scales or self.stage.cohort.scales
+        return self.stage.scales
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:

@@ -124,7 +124,7 @@ class Driver:
         ]
 
     def _scales(self, job: PlannedJob) -> bool:
-        stages = [self._plan.stages[digest].stage for digest in job.stages]
+        stages = [self._plan.stages[digest] for digest in job.stages]
         return self._plan.sweep.sharing == "on" and any(stage.scales for stage in stages)
 
     def _start(self, job: PlannedJob, backend: Backend, spare_cpus: int) -> None:
@@ -132,7 +132,7 @@ class Driver:
             self._attempts[digest] += 1
         self._jobs[job.id] = job
         stages = [self._plan.stages[digest] for digest in job.stages]
-        payload = [replace(s, spare_cpus=spare_cpus) if s.stage.scales else s for s in stages]
+        payload = [replace(s, spare_cpus=spare_cpus) if s.scales else s for s in stages]
         backend.submit(Job(id=job.id, payload=payload, resources=job.resources))
 
     def _note_begun(self, job_ids: Iterable[str]) -> None:

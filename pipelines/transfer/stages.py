@@ -92,6 +92,7 @@ def _frozen_layers(function: str, params: type[TrainingParams], *, is_nested: bo
         nested_params=_EPOCHS if is_nested else frozenset(),
         fidelity=Fidelity.EQUAL,
         shared="one pass of the frozen layers",
+        scales=True,
         fixed_cost=0.2,
         member_cost=0.6,
     )

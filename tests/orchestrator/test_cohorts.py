@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.job import Resources
+from cluster.machine import local_resources
 from cluster.store import Store
 from orchestrator import plan, run
 from orchestrator.planning.cohorts import plan_cohorts, together
@@ -160,6 +161,21 @@ def test_durations_in_a_cohort_are_recorded_as_such_and_used_in_the_next_plan(to
     assert more.estimate.share_recorded == pytest.approx(1)
     assert more.estimate.compute_s == pytest.approx(sum(job.cost_s for job in more.jobs))
     assert 8 * 0.01 < cohort.together_s < cohort.alone_s
+
+
+@pytest.mark.parametrize("scales", [True, False])
+def test_a_cohort_that_scales_has_the_cores_that_no_job_waits_for(toy, monkeypatch, scales):
+    seen = []
+
+    def counting(context, members):
+        seen.append(context.num_cpus)
+        yield from toy_cohorts.work_together(context, members)
+
+    monkeypatch.setattr("tests.toy_cohorts.counting", counting, raising=False)
+    cohort = replace(toy_cohorts.COHORT, function="tests.toy_cohorts:counting", scales=scales)
+    monkeypatch.setattr(toy_cohorts, "COHORT", cohort)
+    run(sweep_of(toy, {"value": [1, 2, 3]}, seeds=1), backend="inline")
+    assert seen == [int(local_resources().num_cpus) if scales else 1]
 
 
 def test_what_is_done_for_all_members_is_charged_to_each_of_them(toy, monkeypatch):
