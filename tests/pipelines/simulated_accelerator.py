@@ -2,7 +2,7 @@
 
 It computes on the host and shows what a real one would: where a tensor of the host meets one of
 the device, and where a tensor of the device is read as if it were of the host. It knows nothing of
-speed, memory or rounding. Once made it stays for the life of the process.
+speed, memory, rounding or mixed precision. Once made it stays for the life of the process.
 """
 
 from __future__ import annotations
@@ -140,17 +140,11 @@ class _Module:
     def manual_seed_all(self, seed):
         pass
 
-    def get_amp_supported_dtype(self):
-        return [torch.bfloat16]
-
 
 @functools.cache
 def install():
-    """Make torch know the device; return what has to be kept for that."""
+    """Make torch know the device, once in a process."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-    library = torch.library.Library("_", "IMPL")
-    library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    return library
 
 
 @contextlib.contextmanager
