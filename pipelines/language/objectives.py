@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipelines.language.blocks import Vocabulary
 from pipelines.models.token_batches import TokenBatches
 from pipelines.seeding import stream_seed
-from pipelines.training.loop import Learner, Rows
+from pipelines.training.learner import Learner, Rows
 
 PLACES = "places"
 """In a batch: from which tokens, numbered `(batch * length,)`, something is predicted."""

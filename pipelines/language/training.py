@@ -23,7 +23,8 @@ from pipelines.language.objectives import (
     language_forward,
 )
 from pipelines.models.token_batches import TokenBatches
-from pipelines.training.loop import Learner, mean_loss, train_for
+from pipelines.training.learner import Learner, mean_loss
+from pipelines.training.loop import train_for
 
 Objective = Literal["masked", "causal"]
 """Hidden tokens are predicted from both sides, or each next one from those before it."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from pipelines.contract import InputError
 from pipelines.models.facts import num_frozen
-from pipelines.training.loop import FROZEN
+from pipelines.training.learner import FROZEN
 
 
 def layers_of(backbone: nn.Module) -> tuple[str, nn.ModuleList]:

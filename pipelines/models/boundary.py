@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipelines.models.anatomy import layers_of
 from pipelines.models.backbone import last_hidden
 from pipelines.models.distinct_rows import Inputs, distinct_batches
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 
 MASK = "attention_mask"
 BOUNDARY = "boundary"

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from torch import Tensor
 
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 
 
 class Inputs(Protocol):

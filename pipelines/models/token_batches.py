@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 
 
 class TokenBatches:

@@ -18,7 +18,7 @@ from pipelines.language.training import (
 from pipelines.models.backbone import set_up_torch, trainable_copy
 from pipelines.models.files import model_files
 from pipelines.pretrain.architectures import HEADS
-from pipelines.training.loop import mean_loss
+from pipelines.training.learner import mean_loss
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from pipelines.language.training import VALIDATION_SEED, language_examples, lang
 from pipelines.models.files import write_model
 from pipelines.pretrain.architectures import HEADS
 from pipelines.sources import Origin, Task
-from pipelines.training.loop import mean_loss
+from pipelines.training.learner import mean_loss
 
 _PAGE = """\
 # {model_type}, pre-trained on {corpus}

@@ -21,7 +21,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from pipelines.contract import DivergedError
 from pipelines.seeding import stream_seed
 from pipelines.training.curve import NUM_LOSS_POINTS
-from pipelines.training.loop import Rows, learning_rate_factors, not_finite
+from pipelines.training.learner import Rows
+from pipelines.training.loop import learning_rate_factors, not_finite
 
 GATHERED_BYTES = 16 << 20
 """Features of one step, of all heads together: more than the caches hold makes a step slower."""

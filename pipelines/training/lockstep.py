@@ -21,7 +21,8 @@ from pipelines.contract import DivergedError
 from pipelines.seeding import stream_seed
 from pipelines.training.curve import Curve
 from pipelines.training.heads import BETA_1, BETA_2, EPSILON
-from pipelines.training.loop import Rows, learning_rate_factors, not_finite
+from pipelines.training.learner import Rows
+from pipelines.training.loop import learning_rate_factors, not_finite
 
 
 class Members(Protocol):

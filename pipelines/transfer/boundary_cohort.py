@@ -24,7 +24,7 @@ from pipelines.models.boundary import (
 )
 from pipelines.models.facts import num_frozen
 from pipelines.models.files import ModelFiles, model_files
-from pipelines.training.loop import Learner, Rows
+from pipelines.training.learner import Learner, Rows
 from pipelines.training.precision import arithmetic, precision_on
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.prepared import PREPARED, Batches

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from pipelines.contract import Artifact, InputError, Member
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 from pipelines.transfer.data.prepared import PREPARED
 from pipelines.transfer.data.truth import Truth
 from pipelines.transfer.examples import LabelScale, PreparedExamples

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.seeding import stream_seed
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 from pipelines.transfer.data.prepared import Batches
 from pipelines.transfer.data.truth import LOST, Truth, WordSpans
 from pipelines.transfer.encoding import BATCH_SIZE

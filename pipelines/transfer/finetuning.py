@@ -22,7 +22,8 @@ from pipelines.models.dropout import DrawnDropout, adapter_dropouts
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.models.like_length import last_hidden_in_parts
 from pipelines.seeding import stream_seed
-from pipelines.training.loop import Learner, predict, train
+from pipelines.training.learner import Learner, predict
+from pipelines.training.loop import train
 from pipelines.training.precision import precision_on
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.prepared import PREPARED, Batches, batches_of

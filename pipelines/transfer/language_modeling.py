@@ -21,7 +21,7 @@ from pipelines.language.training import (
 from pipelines.models.backbone import set_up_torch
 from pipelines.models.dropout import adapter_dropouts
 from pipelines.models.files import ModelFiles, model_files
-from pipelines.training.loop import Learner
+from pipelines.training.learner import Learner
 from pipelines.training.precision import precision_on
 from pipelines.transfer.finetuning import BACKBONES, backbone_groups, weight_counts
 from pipelines.transfer.read_out import each_read_out

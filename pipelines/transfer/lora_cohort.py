@@ -18,8 +18,8 @@ from pipelines.models.dropout import dropout_mask
 from pipelines.models.lora_bank import Adapter, LoraBank, NotSharedError
 from pipelines.seeding import stream_seed
 from pipelines.training.heads import each_loss
+from pipelines.training.learner import Learner, Rows, mean_loss
 from pipelines.training.lockstep import Lockstep
-from pipelines.training.loop import Learner, Rows, mean_loss
 from pipelines.training.precision import arithmetic
 from pipelines.transfer.boundary_cohort import UpperPart, upper_parts
 from pipelines.transfer.boundary_cohort import finetune_together as in_turn

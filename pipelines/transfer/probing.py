@@ -12,7 +12,8 @@ from pipelines.cohorts import CohortMember, Finished
 from pipelines.contract import Artifact, Context, Member, StageResult
 from pipelines.models.backbone import set_up_torch
 from pipelines.training.heads import Head, train_heads
-from pipelines.training.loop import Learner, train
+from pipelines.training.learner import Learner
+from pipelines.training.loop import train
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.truth import kept_truth
 from pipelines.transfer.examples import (

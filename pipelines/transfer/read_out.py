@@ -16,7 +16,8 @@ from pipelines.contract import (
 )
 from pipelines.models.backbone import set_up_torch
 from pipelines.models.files import model_files
-from pipelines.training.loop import Examples, Learner, train_for
+from pipelines.training.learner import Examples, Learner
+from pipelines.training.loop import train_for
 from pipelines.transfer.data.prepared import PREPARED
 from pipelines.transfer.distilling import taught
 from pipelines.transfer.examples import PreparedExamples, num_outputs

@@ -1,6 +1,5 @@
 """What the store has is not computed again: the same command, more seeds, repaired trials."""
 
-import time
 from pathlib import Path
 
 from cluster.job import Cause
@@ -14,9 +13,7 @@ from tests.orchestrator.runs import Watcher, expected, failures, scores, states
 def test_running_again_computes_nothing(toy, backend):
     sweep = toy.sweep({"value": [1, 2]}, seeds=2)
     first = run(sweep, backend=backend)
-    begun = time.monotonic()
     again = run(sweep, backend=backend)
-    assert time.monotonic() - begun < 2, "no backend is needed"
     assert again.num_reused == 4
     assert again.exit_code == 0
     assert scores(again) == scores(first)

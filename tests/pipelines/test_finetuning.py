@@ -13,7 +13,8 @@ from pipelines.models.anatomy import depth_of_weights, layers_of, linear_layers
 from pipelines.models.files import model_files
 from pipelines.models.token_batches import TokenBatches
 from pipelines.sources import resolve_model
-from pipelines.training.loop import Learner, train
+from pipelines.training.learner import Learner
+from pipelines.training.loop import train
 from pipelines.transfer.data.tokenization import tokenize
 from pipelines.transfer.examples import FeatureExamples, PreparedExamples, new_head
 from pipelines.transfer.finetuning import finetune, new_learner

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pipelines.training.heads import Head, train_heads
-from pipelines.training.loop import Learner, train
+from pipelines.training.learner import Learner
+from pipelines.training.loop import train
 from pipelines.transfer.data.truth import WordSpans
 from pipelines.transfer.examples import FeatureExamples, new_head
 from pipelines.transfer.params import ProbeParams

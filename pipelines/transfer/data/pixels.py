@@ -21,7 +21,7 @@ from pipelines.contract import Artifact, Context, InputError, Member, StageResul
 from pipelines.models.backbone import configuration, warm_image_processor
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.sources.images import decoded
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 from pipelines.transfer.data.loading import SPLITS
 
 CPU_BATCH_SIZE = 8

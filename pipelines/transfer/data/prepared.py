@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from pipelines.contract import Artifact
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 from pipelines.transfer.data.pixels import PixelBatches
 from pipelines.transfer.data.word_tokens import token_batches
 

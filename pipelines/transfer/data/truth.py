@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.contract import Artifact
 from pipelines.models.token_batches import ragged
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 
 LOST = -1
 """In `first_tokens`: the word has no token, as it was cut off or is nothing to the tokenizer."""

@@ -14,7 +14,7 @@ from pipelines.contract import Artifact, Context, InputError, Member, StageResul
 from pipelines.models.backbone import WORDS, warm_tokenizer
 from pipelines.models.files import ModelFiles, model_files
 from pipelines.models.token_batches import TokenBatches, ragged
-from pipelines.training.loop import Rows
+from pipelines.training.learner import Rows
 from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.data.truth import LOST, truth_of
 
