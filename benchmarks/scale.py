@@ -69,6 +69,9 @@ class EndsAtOnce:
         self._jobs.append(job)
         self._begun.append(job.id)
 
+    def prepare(self, job: Job) -> None:
+        """There is nothing to get ready."""
+
     def begun(self) -> Sequence[str]:
         """Return the jobs that were taken in since the last call."""
         begun, self._begun = self._begun, []

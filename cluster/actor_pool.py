@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from cluster.job import Resources, WorkerSpec
+from cluster.job import Job, Resources, WorkerSpec
 from cluster.ray_process import FanflareWorker
 
 GIB = 2**30
@@ -92,6 +92,12 @@ class ActorPool:
         while len(self._pools[shape].placing) < number and self._make_room(shape):
             self._start(shape)
 
+    def prepare(self, job: Job) -> None:
+        """Have an actor placed for a job to come, if it fits, and get ready for it."""
+        if job.resources.fits(self._free):
+            # An actor does one thing after the other: its first job finds it prepared.
+            self._start(job.resources).prepare.remote(job.payload)
+
     def placed(self, reference: Any) -> RayError | None:
         """Note that an actor is ready, or return why it will never be."""
         actor = self._placing.pop(reference)
@@ -155,7 +161,7 @@ class ActorPool:
             while other != shape and pool.idle:
                 yield pool
 
-    def _start(self, shape: Resources) -> None:
+    def _start(self, shape: Resources) -> Any:
         options: dict[str, Any] = {"num_cpus": shape.num_cpus, "num_gpus": shape.num_gpus}
         if shape.memory_gib:
             options["memory"] = int(shape.memory_gib * GIB)
@@ -165,6 +171,7 @@ class ActorPool:
         reference = handle.__ray_ready__.remote()
         self._placing[reference] = self._pools[shape].placing[reference] = actor
         self._hold(shape, 1)
+        return handle
 
     def _cancel(self, reference: Any) -> None:
         actor = self._placing.pop(reference)
@@ -172,17 +179,7 @@ class ActorPool:
         self.end(actor)
 
     def _hold(self, shape: Resources, times: int) -> None:
-        self._free = subtract(self._free, shape, times)
-
-
-def subtract(free: Resources, shape: Resources, times: int) -> Resources:
-    """Return what is left when a shape is taken so many times."""
-    # Rounded, so that five times 0.4 is 2.
-    return Resources(
-        num_cpus=round(free.num_cpus - times * shape.num_cpus, 6),
-        num_gpus=round(free.num_gpus - times * shape.num_gpus, 6),
-        memory_gib=round(free.memory_gib - times * shape.memory_gib, 6),
-    )
+        self._free = self._free.minus(shape, times)
 
 
 def _oldest(pool: ShapePool) -> float:

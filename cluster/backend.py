@@ -24,7 +24,9 @@ class Backend(Protocol):
     6. What runs at any moment fits the capacity.
     7. `cancel_all` ends running work soon, leaves no process behind that computes, and the
        backend can be used again; a cancelled job is never reported.
-    8. `close` may be called twice and leaves nothing running that this backend started.
+    8. `prepare` begins no job and takes nothing from one; what it got ready is of use to jobs of
+       equal resources, or is given up for others.
+    9. `close` may be called twice and leaves nothing running that this backend started.
     """
 
     @property
@@ -33,6 +35,9 @@ class Backend(Protocol):
 
     def submit(self, job: Job) -> None:
         """Start a job, or queue it where its resources are taken."""
+
+    def prepare(self, job: Job) -> None:
+        """Get a worker ready, where one is free, for a job that will be submitted soon."""
 
     def begun(self) -> Sequence[str]:
         """Return the ids of the jobs that have got a worker since the last call."""

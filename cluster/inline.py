@@ -26,6 +26,9 @@ class InlineBackend:
         """Queue a job; it runs inside :meth:`wait`."""
         self._queue.append(job)
 
+    def prepare(self, job: Job) -> None:
+        """Do nothing: this process gets ready when it comes to the job."""
+
     def begun(self) -> Sequence[str]:
         """Return the job that :meth:`wait` runs next."""
         if not self._queue or self._queue[0] is self._begun:

@@ -74,6 +74,15 @@ class Resources:
             and self.memory_gib <= capacity.memory_gib
         )
 
+    def minus(self, need: Resources, times: int = 1) -> Resources:
+        """Return what is left when a need is taken so many times, or given back where negative."""
+        # Rounded, so that five times 0.4 is 2.
+        return Resources(
+            num_cpus=round(self.num_cpus - times * need.num_cpus, 6),
+            num_gpus=round(self.num_gpus - times * need.num_gpus, 6),
+            memory_gib=round(self.memory_gib - times * need.memory_gib, 6),
+        )
+
     def times_in(self, capacity: Resources) -> float:
         """Return how many such needs `capacity` covers at once."""
         pairs = (

@@ -67,6 +67,10 @@ class RayBackend:
         self._waiting[job.resources].append(job)
         self._dispatch(job.resources)
 
+    def prepare(self, job: Job) -> None:
+        """Have another actor of the job's shape started where there is room beside all others."""
+        self._pool.prepare(job)
+
     def begun(self) -> Sequence[str]:
         """Return the jobs that were given to an actor since the last call."""
         begun, self._begun = self._begun, []

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from cluster.job import Cause, Failure, Resources, WorkerSpec
-from cluster.worker import Perishable, Preempted, Preemptible, make_worker
+from cluster.worker import Perishable, Preempted, Preemptible, Preparable, make_worker
 
 TITLE = "ray::FanflareWorker"
 """How the command line of such a process begins, by Ray's naming."""
@@ -42,6 +42,11 @@ class FanflareWorker:
         self._is_running = self._is_told = False
         self._leave: Any = signal.signal(signal.SIGTERM, self._tell)
         self._worker = make_worker(spec, resources)
+
+    def prepare(self, payload: Any) -> None:
+        """Get ready for such a job."""
+        if isinstance(self._worker, Preparable):
+            self._worker.prepare(payload)
 
     def run(self, payload: Any) -> Ended:
         """Run one job."""

@@ -28,6 +28,14 @@ class Worker(Protocol):
 
 
 @runtime_checkable
+class Preparable(Protocol):
+    """A worker that can get ready for a job before all that the job needs is there."""
+
+    def prepare(self, payload: Any) -> None:
+        """Load what takes long to load; raise nothing, as the job will tell what is wrong."""
+
+
+@runtime_checkable
 class Preemptible(Protocol):
     """A worker that can end a job early without losing what is done."""
 

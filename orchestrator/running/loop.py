@@ -103,18 +103,15 @@ class Driver:
             capacity=backend.capacity,
             max_concurrent=self._plan.sweep.max_concurrent,
         )
-        while True:
-            while (job := schedule.start_next()) is not None:
-                self._start(job, backend, schedule.lend_idle(job.id) if self._scales(job) else 0)
-            self._note_begun(backend.begun())
-            self._journal.flush_if_due()
-            self._observer.changed(self.progress)
-            if not schedule.num_running:
-                return
+        self._start_ready(schedule, backend)
+        for job in schedule.next_wave():
+            backend.prepare(self._job(job))
+        while schedule.num_running:
             ended = backend.wait(POLL_S)
             self._note_begun(backend.begun())
             for each in ended:
                 self._end(each, schedule)
+            self._start_ready(schedule, backend)
 
     def all_results(self) -> list[TrialResult]:
         """Return a result for every trial of the plan; what did not end counts as killed."""
@@ -127,13 +124,21 @@ class Driver:
         stages = [self._plan.stages[digest] for digest in job.stages]
         return self._plan.sweep.sharing == "on" and any(stage.scales for stage in stages)
 
-    def _start(self, job: PlannedJob, backend: Backend, spare_cpus: int) -> None:
-        for digest in job.stages:
-            self._attempts[digest] += 1
-        self._jobs[job.id] = job
+    def _start_ready(self, schedule: Schedule, backend: Backend) -> None:
+        while (job := schedule.start_next()) is not None:
+            for digest in job.stages:
+                self._attempts[digest] += 1
+            self._jobs[job.id] = job
+            spare_cpus = schedule.lend_idle(job.id) if self._scales(job) else 0
+            backend.submit(self._job(job, spare_cpus))
+        self._note_begun(backend.begun())
+        self._journal.flush_if_due()
+        self._observer.changed(self.progress)
+
+    def _job(self, job: PlannedJob, spare_cpus: int = 0) -> Job:
         stages = [self._plan.stages[digest] for digest in job.stages]
         payload = [replace(s, spare_cpus=spare_cpus) if s.scales else s for s in stages]
-        backend.submit(Job(id=job.id, payload=payload, resources=job.resources))
+        return Job(id=job.id, payload=payload, resources=job.resources)
 
     def _note_begun(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -126,6 +126,27 @@ class Schedule:
         self._take(job.resources, 1)
         return job
 
+    def next_wave(self) -> list[PlannedJob]:
+        """Return the jobs for which workers may get ready in what is free.
+
+        They wait for nothing but running jobs, each of which leaves its own worker to one of them.
+        """
+        left = Counter(job.resources for job in self._running.values())
+        running = {digest for job in self._running.values() for digest in job.stages}
+        free = self._free
+        wave: list[PlannedJob] = []
+        for job in map(self._jobs.__getitem__, self._missing):
+            if len(wave) >= self._free_slots:
+                break
+            if not job.resources.fits(free) or not job.needs - self._finished <= running:
+                continue
+            if left[job.resources]:
+                left[job.resources] -= 1
+            else:
+                free = free.minus(job.resources)
+                wave.append(job)
+        return wave
+
     def lend_idle(self, job_id: str) -> int:
         """Return how many whole cores a running job may use besides its own, until it ends.
 
@@ -199,11 +220,7 @@ class Schedule:
 
     def _take(self, need: Resources, sign: int, num_slots: int = 1) -> None:
         self._free_slots -= sign * num_slots
-        self._free = Resources(
-            num_cpus=round(self._free.num_cpus - sign * need.num_cpus, 6),
-            num_gpus=round(self._free.num_gpus - sign * need.num_gpus, 6),
-            memory_gib=round(self._free.memory_gib - sign * need.memory_gib, 6),
-        )
+        self._free = self._free.minus(need, sign)
 
 
 def _choose(heads: Sequence[_Heads]) -> PlannedJob:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -64,6 +65,15 @@ class Worker:
     def preempt(self) -> None:
         """Take note that this process has to end: save at the next chance, begin no other stage."""
         self._notice.is_given = True
+
+    def prepare(self, payload: Sequence[PlannedStage]) -> None:
+        """Import the functions of the stages, which takes seconds where they need torch."""
+        kinds = {stage.stage for stage in payload}
+        cohorts = {kind.cohort for kind in kinds if kind.cohort}
+        for function in (each.function for each in kinds | cohorts):
+            # What is wrong with a module is told when its stage is run.
+            with suppress(Exception):
+                load_object(function)
 
     def run(self, payload: Sequence[PlannedStage]) -> list[StageOutcome]:
         """Run the stages in order; one that fails takes down only those that need it."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.actor_pool import subtract
 from cluster.backend import BACKENDS, open_backend
 from cluster.job import Cause, Job, Resources, WorkerSpec
 
@@ -235,6 +234,26 @@ def test_idle_workers_of_another_shape_make_room(ray_opened, tmp_path):
     assert [line.split()[0] for line in lines(made)] == ["1", "1", "2", "1"]
 
 
+def test_to_prepare_begins_nothing_and_takes_nothing_from_other_jobs(opened):
+    backend = opened()
+    for _ in range(3):
+        backend.prepare(job("soon", "echo", "never"))
+    assert list(backend.wait(0.2)) == []
+    assert list(backend.begun()) == []
+    assert run_one(backend, "echo", "now", WHOLE).result == "now"
+    assert list(backend.wait(0.2)) == []
+
+
+def test_a_worker_is_prepared_once_and_serves_the_next_job(ray_opened, tmp_path):
+    made = tmp_path / "made"
+    backend = ray_opened(made=str(made))
+    backend.submit(job("long", "sleep", 60))
+    for name in ("next", "one too many for two cores"):
+        backend.prepare(job(name, "echo", name))
+    assert run_one(backend, "preparations").result == [("echo", "next")]
+    assert len(lines(made)) == 2
+
+
 def test_what_runs_at_any_moment_fits_the_capacity(ray_opened, tmp_path):
     backend = ray_opened()
     path = tmp_path / "spans"
@@ -288,8 +307,8 @@ def test_closing_leaves_a_session_of_the_caller_alone(ray_opened):
 
 def test_fractions_add_up():
     fifth = Resources(num_cpus=0.4)
-    assert fifth.fits(subtract(Resources(num_cpus=2), fifth, 4))
-    assert not fifth.fits(subtract(Resources(num_cpus=2), fifth, 5))
+    assert fifth.fits(Resources(num_cpus=2).minus(fifth, 4))
+    assert not fifth.fits(Resources(num_cpus=2).minus(fifth, 5))
 
 
 def test_capacity_is_more_than_nothing(opened):

@@ -16,8 +16,12 @@ class ScriptedWorker:
         self.num_jobs = 0
         self.is_told = False
         self.is_lost = False
+        self.prepared = []
         if made:
             append(made, f"{resources.num_cpus:g} {os.getpid()}")
+
+    def prepare(self, payload):
+        self.prepared.append(payload)
 
     def run(self, payload):
         self.num_jobs += 1
@@ -29,6 +33,9 @@ class ScriptedWorker:
 
     def greet(self, argument):
         return f"{self.greeting} {argument}"
+
+    def preparations(self, argument):
+        return self.prepared
 
     def who(self, argument):
         return {"pid": os.getpid(), "num_jobs": self.num_jobs, "cpus": self.resources.num_cpus}

@@ -49,6 +49,11 @@ def test_every_trial_gives_its_result_and_every_shared_stage_runs_once(toy, back
     assert toy.num_executed("work") == toy.num_executed("evaluate") == 12
 
 
+def test_idle_workers_load_what_they_need_while_the_first_stage_runs(toy, ray_backend):
+    sweep = {**toy.sweep({"value": [1, 2]}), "pipeline": "tests.toy_late:PIPELINE"}
+    assert states(run(sweep, backend="ray")) == {"FINISHED": 2}
+
+
 def test_results_carry_what_people_ask_for(toy, backend):
     watcher = Watcher()
     made = run(toy.sweep({"value": [1, 2]}, seeds=3), backend=backend, observer=watcher)

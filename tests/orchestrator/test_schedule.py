@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -112,6 +113,35 @@ def test_no_slot_stays_empty_while_a_ready_job_fits(jobs, chance):
         ended = running.pop(chance.randrange(len(running)))
         finished.update(ended.stages)
         schedule.end(ended.id, ended.stages)
+
+
+@quick
+@given(jobs=graphs(), max_concurrent=CONCURRENCY)
+def test_workers_get_ready_in_what_is_free_for_what_waits_for_running_jobs_alone(
+    jobs, max_concurrent
+):
+    schedule = Schedule(jobs, finished=(), capacity=CAPACITY, max_concurrent=max_concurrent)
+    running = started(schedule)
+    wave = schedule.next_wave()
+    assert_fits([*running, *wave], max_concurrent)
+    assert schedule.next_wave() == wave
+    assert started(schedule) == []
+    ends = {digest for one in running for digest in one.stages}
+    assert all(one.needs <= ends for one in wave)
+    following = Counter(one.resources for one in jobs if one.needs and one.needs <= ends)
+    places = Counter(one.resources for one in running)
+    assert Counter(one.resources for one in wave) <= following - places
+
+
+def test_a_chain_stays_with_its_worker_and_a_fan_gets_others_ready():
+    chain = [job("load"), job("encode", ["load"]), job("probe", ["encode"])]
+    schedule = Schedule(chain, finished=(), capacity=CAPACITY)
+    started(schedule)
+    assert schedule.next_wave() == []
+    fan = [job("load"), *(job(f"train {number}", ["load"]) for number in range(5))]
+    schedule = Schedule(fan, finished=(), capacity=Resources(num_cpus=4))
+    started(schedule)
+    assert [one.id for one in schedule.next_wave()] == ["train 1", "train 2", "train 3"]
 
 
 @quick

@@ -1,0 +1,45 @@
+"""A stage whose module tells when it is imported, and one before it that waits for that."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.contract import Node, StageResult
+from pipelines.pipeline import TrialSettings
+from tests.toy import PREPARE, WORK, ToyPipeline, folder
+
+IMPORTED_S = 60
+"""Seconds after which the first stage gives up."""
+
+
+@dataclass(frozen=True)
+class LateToys(ToyPipeline):
+    """The toy pipeline, with the work in a module of its own."""
+
+    def graph(self, trial: TrialSettings) -> Node:
+        last = super().graph(trial)
+        worked = last.inputs["worked"]
+        prepared = worked.inputs["prepared"]
+        prepared = replace(prepared, stage=replace(PREPARE, function="tests.toy_late:wait"))
+        # Long enough to be a job of its own.
+        work = replace(WORK, function="tests.toy_late_work:work", typical_s=60.0)
+        return replace(
+            last,
+            inputs={"worked": replace(worked, stage=work, inputs={"prepared": prepared})},
+        )
+
+
+PIPELINE = LateToys()
+
+
+def wait(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageResult]:
+    """Wait until another process has imported the module of the stages after this one."""
+    deadline = time.monotonic() + IMPORTED_S
+    while not [mark for mark in folder().glob("imported-*") if not mark.match(f"*-{os.getpid()}")]:
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody got ready")
+        time.sleep(0.05)
+    return [StageResult(value={"group": members[0]["group"]})]
