@@ -31,6 +31,9 @@ _TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.
 SILENCE_S = 60.0
 """Seconds after which a silent log stream is opened again: a cut one may never say so."""
 
+LULL_S = 1.0
+"""Seconds of silence in a log stream after which whoever reads it is told so."""
+
 
 class RayApiError(TargetError):
     """A request that was not answered as hoped, and what to do about it."""
@@ -115,18 +118,30 @@ class RayApi:
             raise self._unreachable(error) from error
 
     def tail(self, job_id: str) -> Iterator[str]:
-        """Yield a job's log in chunks, from its beginning until the stream ends or is cut."""
+        """Yield a job's log in chunks, from its beginning until the stream ends or is cut.
+
+        An empty chunk says that nothing has come for :data:`LULL_S`.
+        """
         loop = asyncio.new_event_loop()
         stream = self.ask(lambda client: client.tail_job_logs(job_id))
+        coming: asyncio.Future[str | None] | None = None
+        last_heard = time.monotonic()
         try:
-            while True:
-                chunk = loop.run_until_complete(asyncio.wait_for(anext(stream, None), SILENCE_S))
+            while time.monotonic() < last_heard + SILENCE_S:
+                coming = coming or asyncio.ensure_future(anext(stream, None), loop=loop)
+                if not loop.run_until_complete(asyncio.wait({coming}, timeout=LULL_S))[0]:
+                    yield ""
+                    continue
+                chunk, coming, last_heard = coming.result(), None, time.monotonic()
                 if chunk is None:
                     return
                 yield chunk
         except (OSError, RuntimeError, aiohttp.ClientError):
             return
         finally:
+            if coming is not None:  # what still waits would keep the stream from being closed
+                coming.cancel()
+                loop.run_until_complete(asyncio.wait({coming}))
             loop.run_until_complete(stream.aclose())
             loop.close()
 

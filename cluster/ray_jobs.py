@@ -109,6 +109,8 @@ class RayJobsTarget:
         while follow and not self._is_ended(newest.id):
             for chunk in self._api.tail(newest.id):
                 yield from lines.passed(chunk)
+                if not chunk and self._is_ended(newest.id):
+                    break  # Ray takes seconds to close the stream of a job that has ended
             lines.begin_again()
             if not self._is_ended(newest.id):
                 time.sleep(RECONNECT_S)  # the stream was cut

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import importlib
 import os
 import shutil
 import signal
@@ -16,11 +17,16 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HOST = "127.0.0.1"
 POSTGRES_USER = "postgres"
+TEMPLATE = "mlflow_template"
+"""The database of which all others are copies."""
 
 
 def free_port() -> int:
@@ -82,9 +88,46 @@ def mlflow_server(backend_uri: str, folder: Path) -> Iterator[MlflowServer]:
         server.stop()
 
 
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL cluster that runs."""
+
+    port: int
+
+    def new_database(self) -> str:
+        """Return the URI of a new database, in which MLflow has made its tables already."""
+        name = f"mlflow_{uuid.uuid4().hex}"
+        with contextlib.closing(self._connect()) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE])
+                if cursor.fetchone() is None:
+                    self._make_template(cursor)
+                cursor.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return self._uri(name)
+
+    def _make_template(self, cursor: Any) -> None:
+        """Let MLflow make its tables, which takes seconds, in a database that is only copied."""
+        cursor.execute(f"CREATE DATABASE {TEMPLATE}")
+        opening = importlib.import_module("orchestrator.running.tracking.mlflow_client")  # late
+        engine = opening.engine_of(opening.open_client(self._uri(TEMPLATE)))
+        with contextlib.closing(engine.raw_connection()) as connection:
+            # The default experiment names a folder of artifacts; MLflow makes it anew.
+            connection.cursor().execute("DELETE FROM experiments")
+            connection.commit()
+        engine.dispose()  # a database in use cannot be copied
+
+    def _connect(self) -> Any:
+        psycopg2 = importlib.import_module("psycopg2")
+        return psycopg2.connect(host=HOST, port=self.port, user=POSTGRES_USER, dbname="postgres")
+
+    def _uri(self, database: str) -> str:
+        return f"postgresql+psycopg2://{POSTGRES_USER}@{HOST}:{self.port}/{database}"
+
+
 @contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """Run a PostgreSQL cluster; yields the URI of its empty database.
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL cluster.
 
     Raises:
         FileNotFoundError: PostgreSQL is not installed.
@@ -108,7 +151,7 @@ def postgres_server() -> Iterator[str]:
                 start_new_session=True,
             )
         _wait_for_port(port, process)
-        yield f"postgresql+psycopg2://{POSTGRES_USER}@{HOST}:{port}/postgres"
+        yield PostgresServer(port)
     finally:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import termios
 
-import jsonschema
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
 from orchestrator.cli.console import print_json
 from orchestrator.planning.sweep_file import SweepFile
@@ -54,26 +54,29 @@ def test_catalog_lists_what_a_sweep_may_name(fanflare):
     assert "…" not in shown
 
 
+@pytest.mark.parametrize("option", [[], ["--profile"]], ids=["sweeps", "profiles"])
+def test_the_schema_is_one(fanflare, option):
+    Draft202012Validator.check_schema(fanflare("schema", *option).json)
+
+
 @pytest.mark.parametrize("example", PROFILES, ids=lambda path: path.stem)
 def test_the_schema_of_profiles_accepts_the_examples(fanflare, example):
-    schema = fanflare("schema", "--profile").json
+    schema = Draft202012Validator(fanflare("schema", "--profile").json)
     content = SweepFile.read(example).data
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(content, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "namespaces": "ml"}, schema)
+    schema.validate(content)
+    with pytest.raises(ValidationError):
+        schema.validate({**content, "namespaces": "ml"})
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_the_schema_accepts_the_examples_and_refuses_a_misspelt_key(fanflare, example):
-    schema = fanflare("schema").json
+    schema = Draft202012Validator(fanflare("schema").json)
     content = SweepFile.read(example).data
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(content, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "sedes": 1}, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "space": {"method": "probe", "learnin_rate": 1}}, schema)
+    schema.validate(content)
+    with pytest.raises(ValidationError):
+        schema.validate({**content, "sedes": 1})
+    with pytest.raises(ValidationError):
+        schema.validate({**content, "space": {"method": "probe", "learnin_rate": 1}})
 
 
 def test_doctor_finds_this_machine_fit(fanflare, ray_session, tmp_path):

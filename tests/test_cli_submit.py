@@ -40,7 +40,7 @@ def wait_for(condition, timeout_s=60):
         time.sleep(0.3)
 
 
-def test_a_submitted_sweep_ends_alone_and_is_not_sent_twice(fanflare, submitted, toy_file):
+def test_a_submitted_sweep_ends_alone_is_not_sent_twice_and_grows(fanflare, submitted, toy_file):
     file = toy_file({"value": [1, 2]}, tracking="off")
     sent = submitted(file, "--wait")
     assert sent.code == 0
@@ -48,13 +48,11 @@ def test_a_submitted_sweep_ends_alone_and_is_not_sent_twice(fanflare, submitted,
     assert "FINISHED" in sent.out
     again = submitted(file)
     assert "Nothing to compute" in again.out
-    more = toy_file({"value": [1, 2, 3]}, tracking="off")
-    assert submitted(more, "--wait", "--json").json["counts"] == {"FINISHED": 3}
-
-
-def test_trials_that_fail_are_exit_code_1(submitted, toy_file):
-    file = toy_file([{"value": [1]}, {"value": [2], "fail": "raise"}], tracking="off")
-    assert submitted(file, "--wait").code == 1
+    # It grows, and a trial that fails is exit code 1.
+    more = toy_file([{"value": [1, 2, 3]}, {"value": [4], "fail": "raise"}], tracking="off")
+    grown = submitted(more, "--wait", "--json")
+    assert grown.json["counts"] == {"FINISHED": 3, "FAILED": 1}
+    assert grown.code == 1
 
 
 def test_cancelled_it_keeps_what_is_finished_and_retry_does_the_rest(fanflare, submitted, toy_file):

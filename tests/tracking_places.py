@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
+import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,20 @@ from orchestrator.running.tracking import (
     Tracked,
     default_tracking_uri,
 )
-from tests.servers import MlflowServer, has_postgres, mlflow_server, postgres_server
+from tests.servers import (
+    MlflowServer,
+    PostgresServer,
+    has_postgres,
+    mlflow_server,
+    postgres_server,
+)
+
+BACKENDS = ("sqlite", "server on sqlite", "server on postgres")
+PRELOADED = [
+    "mlflow.store.tracking.sqlalchemy_store",
+    "orchestrator.running.syncing",
+    "orchestrator.running.tracking.mlflow_store",
+]
 
 
 def client_class() -> Any:
@@ -54,6 +69,17 @@ def die_within(method: str, count: int) -> None:
         return answer
 
     setattr(owner, method, dying)
+
+
+def run_until_killed(function: Callable[..., None], *arguments: object) -> None:
+    """Call a function in a process of its own, which kills itself on the way."""
+    # Forked off one that has imported MLflow, which takes each new process seconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -93,30 +119,44 @@ class Place:
         return sorted((point.step, point.value) for point in points)
 
 
-BACKENDS = ("sqlite", "server on sqlite", "server on postgres")
+class Places:
+    """The tracking stores of a test session, each opened when a test first asks for it.
 
+    Tests that share one keep apart by the names of their sweeps.
+    """
 
-@contextmanager
-def opened(backend: str, folder: Path) -> Iterator[Place]:
-    """Yield an empty tracking store of a kind of :data:`BACKENDS`."""
-    uri = default_tracking_uri(folder)
-    if backend == "sqlite":
-        yield Place(uri, folder, backend)
-    elif backend == "server on sqlite":
-        with mlflow_server(uri, folder) as server:
-            yield Place(server.url, folder, backend, server)
-    elif not has_postgres():
-        pytest.skip("PostgreSQL is not installed")
-    else:
-        with postgres_server() as database, mlflow_server(database, folder) as server:
-            yield Place(server.url, folder, backend, server)
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._opened: dict[str, Place] = {}
 
+    @functools.cached_property
+    def postgres(self) -> PostgresServer:
+        """The one PostgreSQL cluster; the test is skipped where there can be none."""
+        if not has_postgres():
+            pytest.skip("PostgreSQL is not installed")
+        return self._stack.enter_context(postgres_server())
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    # A space and an umlaut, as in many a home folder.
-    with opened(request.param, tmp_path_factory.mktemp("Müllers sweeps", numbered=True)) as found:
-        yield found
+    def get(self, backend: str) -> Place:
+        """Return the tracking store of a kind of :data:`BACKENDS`."""
+        if backend not in self._opened:
+            self._opened[backend] = self._open(backend)
+        return self._opened[backend]
+
+    def _open(self, backend: str) -> Place:
+        # A space and an umlaut, as in many a home folder.
+        folder = self._folder / f"Müllers {backend}"
+        folder.mkdir()
+        uri = default_tracking_uri(folder)
+        if backend == "sqlite":
+            return Place(uri, folder, backend)
+        if backend == "server on sqlite":
+            blank = importlib.import_module("orchestrator.running.tracking.mlflow_blank")
+            blank.copy_blank_database(folder / "mlflow.db")
+        else:
+            uri = self.postgres.new_database()
+        server = self._stack.enter_context(mlflow_server(uri, folder))
+        return Place(server.url, folder, backend, server)
 
 
 def result_of(number: int, state: State = State.FINISHED, **changes: Any) -> TrialResult:

@@ -1,18 +1,18 @@
 """An MLflow run for a script to write into, and what it wrote; imports no mlflow.
 
-The run lives in a SQLite file of the trial's own, made by MLflow's own command line in a child
-process and read with the standard library: the tables `metrics` and `latest_metrics` are MLflow's
+The run lives in a SQLite file of the trial's own, made by MLflow itself in a child process and
+read with the standard library: the tables `runs`, `metrics` and `latest_metrics` are MLflow's
 oldest, while a client would cost each trial a second for the import alone.
 """
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipelines.command.metrics import Reported
 from pipelines.contract import Context, InputError
+from pipelines.sources.cache import cache_folder, made_once
 
 _FOREIGN = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 """Variables that would send the script to an experiment other than that of its run."""
@@ -64,34 +65,34 @@ class MlflowRun:
 
 
 def open_run(context: Context) -> MlflowRun:
-    """Return a run of the trial's own.
-
-    A new database takes MLflow five seconds, so a worker makes one and copies it.
-    """
-    content, run_id = context.cached("command/mlflow", _make)
+    """Return a run of the trial's own, in a copy of a database that this machine keeps."""
     database = context.scratch / "mlflow.db"
-    database.write_bytes(content)
+    shutil.copyfile(_template(), database)
     with closing(sqlite3.connect(database)) as connection, connection:
         folder = (context.scratch / "mlflow").as_uri()  # what the script logs as artifacts
         connection.execute("UPDATE experiments SET artifact_location = ?", [folder])
         connection.execute("UPDATE runs SET artifact_uri = ?", [folder])
+        ((run_id,),) = connection.execute("SELECT run_uuid FROM runs")
     return MlflowRun(database=database, run_id=run_id)
 
 
-def _make() -> tuple[bytes, str]:
-    with tempfile.TemporaryDirectory(prefix="fanflare-") as folder:
-        database = Path(folder) / "mlflow.db"
-        environment = {name: v for name, v in os.environ.items() if name not in _FOREIGN}
-        made = subprocess.run(
-            [sys.executable, "-m", "mlflow", "runs", "create", "--experiment-id", "0"],
-            cwd=folder,
-            env={**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{database}"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        run_id = json.loads(made.stdout[made.stdout.index("{") :])["run_id"]
-        return database.read_bytes(), str(run_id)
+def _template() -> Path:
+    """Return a database with one run, as the MLflow that is installed here makes it.
+
+    A new database takes MLflow five seconds, so each version of it makes one, once.
+    """
+    version = importlib.metadata.version("mlflow")
+    return made_once(cache_folder() / "mlflow-run" / f"{version}.db", _make)
+
+
+def _make(database: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", "import mlflow; mlflow.MlflowClient().create_run('0')"],
+        cwd=database.parent,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{database}"},
+        capture_output=True,
+        check=True,
+    )
 
 
 def _read(database: sqlite3.Connection, run_id: str) -> Reported:

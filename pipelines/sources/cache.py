@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,21 @@ def partial(folder: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """Return a file of the cache, made by one process, once; others wait.
+
+    Args:
+        path: The file.
+        make: Makes it at the path that it is given.
+    """
+    if not path.exists():
+        with locked(path.parent), partial(path.parent) as folder:
+            if not path.exists():
+                make(folder / path.name)
+                (folder / path.name).rename(path)
+    return path
 
 
 def sha256_of(path: Path) -> str:

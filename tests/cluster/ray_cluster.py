@@ -109,7 +109,8 @@ class RayCluster:
         """Start a new head, and wait until its Jobs API answers."""
         if not has_namespaces():
             self.port, self.dashboard_port = free_port(), free_port()
-        options = ["--head", "--num-cpus=0", f"--port={self.port}", "--dashboard-host=0.0.0.0",
+        options = ["--head", "--num-cpus=0", "--no-monitor", f"--port={self.port}",
+                   "--dashboard-host=0.0.0.0",
                    f"--dashboard-port={self.dashboard_port}"]  # fmt: skip
         node = self._start("head", options, env)
         self._wait(node, f"{self.url}/api/version")
@@ -158,7 +159,8 @@ class RayCluster:
         self.num_started += 1
         ip = self._new_ip(name)
         command = [RAY, "start", *options, f"--node-ip-address={ip}", "--disable-usage-stats",
-                   f"--object-store-memory={OBJECT_STORE_BYTES}", "--block"]  # fmt: skip
+                   "--include-log-monitor=false", "--block",
+                   f"--object-store-memory={OBJECT_STORE_BYTES}"]  # fmt: skip
         if has_namespaces():
             private = f"mount -t tmpfs tmpfs /dev/shm; mount -t tmpfs tmpfs {self.folder}"
             command = ["ip", "netns", "exec", self._space(name), "unshare", "--pid", "--fork",

@@ -127,9 +127,15 @@ def test_every_line_is_printed_once_and_a_second_submitter_starts_nothing(servic
 
 
 def test_a_stream_that_is_cut_goes_on_where_it_was(service, tmp_path):
-    process = submit(service, PRINTS.replace("0.05", "0.2"), f"ff-{uuid.uuid4().hex[:8]}", tmp_path)
+    cut = tmp_path / "cut"
+    script = (
+        f"import pathlib\n{PRINTS}"
+        f"    while number == 5 and not pathlib.Path({str(cut)!r}).exists(): time.sleep(0.1)\n"
+    )
+    process = submit(service, script, f"ff-{uuid.uuid4().hex[:8]}", tmp_path)
     wait_for(lambda: "line 3 " in output(process))
     service.cut()
+    cut.touch()
     assert lines(process) == LINES
 
 

@@ -18,9 +18,7 @@ from orchestrator.running.summary import sweep_summary
 from orchestrator.running.tracking import SweepInfo
 from orchestrator.running.tracking.records import trial_record
 from tests.mlflow_records import models_of
-from tests.tracking_places import Place, place, result_of
-
-__all__ = ["place"]  # the fixture
+from tests.tracking_places import Place, result_of
 
 RATES = {0.003: 0.8, 0.03: 0.7}
 """Learning rates, and the score about which their seeds lie."""

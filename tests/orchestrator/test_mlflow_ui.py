@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -68,30 +70,49 @@ def test_the_page_of_the_sweep_answers_and_nothing_is_left_after_it(uri: str) ->
         os.killpg(group, 0)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_takes_the_server_along(uri: str, how: signal.Signals) -> None:
-    code = (
-        "import sys, time\n"
-        "from orchestrator.running.mlflow_ui import mlflow_ui\n"
-        "with mlflow_ui(sys.argv[1]) as url:\n"
-        "    print(url, flush=True)\n"
-        "    time.sleep(600)\n"
-    )
+SHOWN = """
+import sys, time
+from orchestrator.running.mlflow_ui import mlflow_ui
+with mlflow_ui(sys.argv[1]) as url:
+    print(url, flush=True)
+    time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def shown(uri: str) -> Iterator[subprocess.Popen[str]]:
+    """Show a tracking store in a process of its own, which prints the address once it is ready."""
+    command = [sys.executable, "-c", SHOWN, uri]
     with subprocess.Popen(
-        [sys.executable, "-c", code, uri],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_signal_takes_the_server_along(uri: str) -> None:
+    with shown(uri) as process:
         assert process.stdout is not None
         url = process.stdout.readline()
         assert "/#/experiments/1/runs?" in url, "the sweep that changed last"
         port = int(url.partition("/#/")[0].rpartition(":")[2])
-        process.send_signal(how)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(20) != 0
     assert is_free(port)
     assert not processes_on(port)
+
+
+def test_an_interrupt_takes_a_server_along_that_is_only_starting(uri: str) -> None:
+    with shown(uri) as process:
+        deadline = time.monotonic() + 60
+        while not (children := psutil.Process(process.pid).children()):
+            assert time.monotonic() < deadline, "no server was started"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) != 0
+    assert not psutil.wait_procs(children, timeout=5)[1]
 
 
 def test_a_port_in_use_is_named() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,9 @@ from orchestrator.errors import SweepBusyError
 from orchestrator.running.syncing import sync
 from orchestrator.running.tracking import default_tracking_uri
 from orchestrator.running.workspace import open_sweep
-from tests.cli import ROOT, fanflare
+from tests.cli import fanflare
 from tests.mlflow_records import client_of, models_of, records_of, runs_of
-from tests.tracking_places import BACKENDS, die_within, opened
+from tests.tracking_places import Place, die_within, run_until_killed
 
 __all__ = ["fanflare"]  # the fixture
 
@@ -45,33 +42,25 @@ def check_same(found: dict[Any, dict[str, Any]], expected: dict[Any, dict[str, A
             assert found[key][part] == value, (key, part)
 
 
-@pytest.fixture(params=BACKENDS)
-def empty_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """The URI of a tracking store that holds nothing."""
-    folder = tmp_path / "rebuilt"
-    folder.mkdir()
-    with opened(request.param, folder) as place:
-        yield place.uri
-
-
-def test_an_empty_store_gets_all_that_the_run_wrote(toy: Any, empty_uri: str) -> None:
-    sweep = toy_sweep(toy)
+def test_a_store_without_the_sweep_gets_all_that_the_run_wrote(toy: Any, place: Place) -> None:
+    sweep = toy_sweep(toy, name="synced")
     run(sweep, backend="inline")
     original = default_tracking_uri(open_sweep(sweep).folder)
+    assert runs_of(place.uri, "synced") == []
 
-    synced = sync(sweep, tracking_uri=empty_uri)
+    synced = sync(sweep, tracking_uri=place.uri)
 
     assert (synced.exit_code, synced.tracked.faults) == (0, ())
     assert (synced.num_trials, synced.tracked.num_written) == (NUM_TRIALS, NUM_TRIALS)
-    expected, found = records_of(original, "toy"), records_of(empty_uri, "toy")
+    expected, found = records_of(original, "synced"), records_of(place.uri, "synced")
     assert len(found) == 1 + NUM_CONFIGS + NUM_TRIALS
     check_same(found, expected)
-    assert models_of(empty_uri, "toy") == models_of(original, "toy")
+    assert models_of(place.uri, "synced") == models_of(original, "synced")
 
-    before = {run.info.run_id for run in runs_of(empty_uri, "toy")}
-    assert sync(sweep, tracking_uri=empty_uri).exit_code == 0
-    assert {run.info.run_id for run in runs_of(empty_uri, "toy")} == before
-    check_same(records_of(empty_uri, "toy"), found)
+    before = {run.info.run_id for run in runs_of(place.uri, "synced")}
+    assert sync(sweep, tracking_uri=place.uri).exit_code == 0
+    assert {run.info.run_id for run in runs_of(place.uri, "synced")} == before
+    check_same(records_of(place.uri, "synced"), found)
 
 
 def test_what_a_run_with_no_tracking_gave_can_be_shown_later(toy: Any, tmp_path: Path) -> None:
@@ -90,12 +79,7 @@ def test_a_sync_that_was_killed_is_ended_by_the_next(toy: Any, tmp_path: Path) -
     sweep, uri = toy_sweep(toy, tracking="off"), default_tracking_uri(tmp_path)
     run(sweep, backend="inline")
     for count in (3, 6, 5):
-        code = (
-            "from tests.orchestrator.test_sync import sync_and_die; "
-            f"sync_and_die({json.dumps(sweep)!r}, {uri!r}, {count})"
-        )
-        died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False)
-        assert died.returncode == -signal.SIGKILL
+        run_until_killed(sync_and_die, sweep, uri, count)
     assert runs_of(uri, "toy", "sweep")[0].info.status == "RUNNING"
 
     assert sync(sweep, tracking_uri=uri).exit_code == 0
@@ -106,10 +90,10 @@ def test_a_sync_that_was_killed_is_ended_by_the_next(toy: Any, tmp_path: Path) -
     assert "RUNNING" not in {run.info.status for run in runs_of(uri, "toy")}
 
 
-def sync_and_die(sweep: str, uri: str, count: int) -> None:
+def sync_and_die(sweep: dict[str, Any], uri: str, count: int) -> None:
     """Sync in a process that kills itself while it writes the n-th run."""
     die_within("insert", count)
-    sync(json.loads(sweep), tracking_uri=uri)
+    sync(sweep, tracking_uri=uri)
 
 
 def test_a_sweep_that_is_running_writes_by_itself(toy: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import subprocess
 import sys
 import time
@@ -26,10 +25,8 @@ from orchestrator.running.tracking import (
     check_tracking_uri,
     open_tracker,
 )
-from tests.servers import free_port, has_postgres, postgres_server
-from tests.tracking_places import Place, die_within, failed, place, result_of
-
-__all__ = ["place"]  # the fixture
+from tests.servers import free_port
+from tests.tracking_places import Place, die_within, failed, result_of, run_until_killed
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = Patience(outage_s=0.5, pause_s=0.05, max_pause_s=0.2)
@@ -155,14 +152,7 @@ def test_nothing_is_written_twice_after_a_writer_was_killed(place: Place) -> Non
     if place.server is None:
         deaths = [("insert", 4), ("insert", 12), ("insert", 18), ("insert", 3)]
     for method, count in deaths:
-        code = (
-            "from tests.orchestrator.test_tracking import write_and_die; "
-            f"write_and_die({place.uri!r}, {str(place.folder)!r}, {method!r}, {count})"
-        )
-        died = subprocess.run(
-            [sys.executable, "-c", code], cwd=REPOSITORY, timeout=120, check=False
-        )
-        assert died.returncode == -signal.SIGKILL
+        run_until_killed(write_and_die, place.uri, place.folder, method, count)
     assert place.runs("killed", "sweep")[0].info.status == "RUNNING"
 
     place.write("killed", [result_of(number) for number in range(30)], configs=CONFIGS)
@@ -188,10 +178,10 @@ CONFIGS = [
 ]
 
 
-def write_and_die(uri: str, folder: str, method: str, count: int) -> None:
+def write_and_die(uri: str, folder: Path, method: str, count: int) -> None:
     """Write 30 trials in a process that kills itself on the way."""
     die_within(method, count)
-    tracker = MlflowTracker(uri, Path(folder))
+    tracker = MlflowTracker(uri, folder)
     tracker.start(SweepInfo(name="killed", id="killed"))
     for number in range(30):
         tracker.record(result_of(number))
@@ -303,7 +293,7 @@ def test_one_refused_result_does_not_stop_the_others(place: Place) -> None:
 @pytest.mark.parametrize("place", ["server on postgres"], indirect=True)
 def test_a_server_may_go_away_and_come_back(place: Place) -> None:
     assert place.server is not None
-    tracker = place.tracker()
+    tracker = place.tracker(Patience(max_pause_s=0.5))
     tracker.start(SweepInfo(name="outage", id="o"))
     for number in range(40):
         tracker.record(result_of(number))
@@ -312,8 +302,7 @@ def test_a_server_may_go_away_and_come_back(place: Place) -> None:
     place.server.stop()
     for number in range(40, 60):
         tracker.record(result_of(number))
-    time.sleep(2)
-    place.server.start()
+    place.server.start()  # which takes seconds, in which writers try again
 
     tracked = tracker.finish(State.FINISHED, SweepSummary())
 
@@ -341,18 +330,18 @@ def test_a_store_that_stays_away_costs_neither_the_sweep_nor_much_time(tmp_path:
     assert time.monotonic() - begun < 30
 
 
-@pytest.mark.skipif(not has_postgres(), reason="PostgreSQL is not installed")
-def test_a_direct_postgres_uri_works_with_whichever_driver_is_there(tmp_path: Path) -> None:
-    with postgres_server() as database:
-        uri = database.replace("+psycopg2", "")
-        assert check_tracking_uri(uri) is None
-        wrong = check_tracking_uri(uri.replace("postgres@", "postgres:geheim@") + "_missing")
-        assert wrong is not None
-        assert "does not exist" in wrong
-        assert "geheim" not in wrong
-        tracker = MlflowTracker(uri, tmp_path / "artifacts")
-        tracker.start(SweepInfo(name="direct", id="d", files={"sweep.yaml": "x"}), [result_of(1)])
-        assert tracker.finish(State.FINISHED, SweepSummary()).num_written == 1
+def test_a_direct_postgres_uri_works_with_whichever_driver_is_there(
+    postgres_uri: str, tmp_path: Path
+) -> None:
+    uri = postgres_uri.replace("+psycopg2", "")
+    assert check_tracking_uri(uri) is None
+    wrong = check_tracking_uri(uri.replace("postgres@", "postgres:geheim@") + "_missing")
+    assert wrong is not None
+    assert "does not exist" in wrong
+    assert "geheim" not in wrong
+    tracker = MlflowTracker(uri, tmp_path / "artifacts")
+    tracker.start(SweepInfo(name="direct", id="d", files={"sweep.yaml": "x"}), [result_of(1)])
+    assert tracker.finish(State.FINISHED, SweepSummary()).num_written == 1
     assert list((tmp_path / "artifacts").rglob("sweep.yaml"))
 
 

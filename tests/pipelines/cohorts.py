@@ -9,6 +9,7 @@ from cluster.store import Store
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.worker_context import WorkerContext
 from pipelines.cohorts import CohortMember
+from pipelines.transfer.data.loading import SPLITS
 from pipelines.transfer.finetuning import finetune
 from tests.pipelines.test_transfer import Fake
 
@@ -46,15 +47,31 @@ def of_several_sizes(tokens, count, sizes=(40, 25)):
     """Return the same task by turns with other numbers of training rows, for so many members."""
     made = []
     for size in sizes:
-        tables = {split: tokens.table(split) for split in ("train", "validation", "test")}
+        tables = {split: tokens.table(split) for split in SPLITS}
         made.append(Fake(tokens.value, {**tables, "train": tables["train"].slice(0, size)}))
     return [made[n % len(made)] for n in range(count)]
 
 
-def alone(context, model, tokens, params):
-    """Return what one member comes to by itself."""
-    (result,) = finetune(context, [params], {"prepared": tokens}, {"model": model})
-    return result
+class Alone:
+    """What single members come to by themselves, computed once for each."""
+
+    def __init__(self):
+        self._known = {}
+
+    def __call__(self, context, model, tokens, params):
+        tables = {split: tokens.table(split).to_pydict() for split in SPLITS}
+        key = repr((context.device, model.digest, sorted(params.items()), tokens.value, tables))
+        if key not in self._known:
+            (self._known[key],) = finetune(
+                context, [params], {"prepared": tokens}, {"model": model}
+            )
+        return self._known[key]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Return what a member comes to by itself."""
+    return Alone()
 
 
 def assert_equal(one, other):

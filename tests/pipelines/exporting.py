@@ -1,10 +1,6 @@
 """Finished sweeps and the exports of their trials, for the tests of exports."""
 
-import json
-import os
 import string
-import subprocess
-import sys
 
 import pyarrow.compute as pc
 import torch
@@ -15,6 +11,8 @@ from orchestrator import run
 from orchestrator.running.export import ExportOptions, export_trial
 from orchestrator.running.trial_logs import find_trial
 from tests.cli import sweep_file
+from tests.pipelines import stranger
+from tests.pipelines.fresh import fresh_process
 
 TRAINING = {"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "max_length": 20}
 SIZES = {"train_size": 64, "validation_size": 24, "test_size": 24}
@@ -82,21 +80,10 @@ class Exports:
         return examples.table("test"), table, trained.value["labels"]
 
 
-def elsewhere(code, given, folder):
-    """Run code in a process that has torch and transformers, and not fanflare."""
-    hide = "import sys; sys.modules.update(dict.fromkeys(['pipelines', 'orchestrator', 'cluster']))"
-    ended = subprocess.run(
-        [sys.executable, "-I", "-c", f"{hide}\nimport json, transformers\n{code}"],
-        input=json.dumps(given),
-        env={**os.environ, "HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+def elsewhere(function, *args, **kwargs):
+    """Return what a function of `stranger` gives in a process of its own, without fanflare."""
+    with fresh_process() as pool:
+        return pool.submit(stranger.alone, function, *args, **kwargs).result(timeout=120)
 
 
 def page_of(done):

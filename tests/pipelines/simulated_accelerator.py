@@ -16,7 +16,6 @@ import torch
 import torch._dynamo  # before its first use under a mode, which it does not expect
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "simulated"
@@ -60,7 +59,7 @@ class OnDevice(torch.Tensor):
 def compute(func, args, kwargs):
     """Compute on the host what is asked of either device; refuse what mixes them."""
     name = func._schema.name
-    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+    tensors = list(_tensors_in((args, kwargs)))
     on_device = any(isinstance(each, OnDevice) for each in tensors)
     if on_device and name not in COPIES:
         met = tensors[:1] if name in INDEXING else [each for each in tensors if each.dim()]
@@ -71,23 +70,46 @@ def compute(func, args, kwargs):
     stays = on_device if wanted is None else torch.device(wanted).type == NAME
     if wanted is not None and stays:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    host_args, host_kwargs = tree_map(_to_host, (args, kwargs))
+    host_args, host_kwargs = _mapped(_to_host, (args, kwargs))
     result = func(*host_args, **host_kwargs)
     if name == "aten::copy_":
         return args[0]
     if not stays:
         return result
-    result = tree_map(_to_device, result)
+    result = _mapped(_to_device, result)
     return return_and_correct_aliasing(func, args, kwargs, result) if on_device else result
 
 
-def _to_host(each):
-    return each.on_host if isinstance(each, OnDevice) else each
+def _tensors_in(given):
+    """Find the tensors among the arguments of an operation."""
+    if isinstance(given, torch.Tensor):
+        yield given
+    elif isinstance(given, tuple | list | dict):
+        for each in given.values() if isinstance(given, dict) else given:
+            yield from _tensors_in(each)
 
 
-def _to_device(each):
-    is_host = isinstance(each, torch.Tensor) and not isinstance(each, OnDevice)
-    return OnDevice(each) if is_host else each
+def _mapped(function, given):
+    """Return the arguments or results of an operation with all tensors replaced.
+
+    They are nested in tuples, lists and dicts only: torch's own `tree_map`, which knows more,
+    takes a third of the time of a sweep.
+    """
+    if isinstance(given, torch.Tensor):
+        return function(given)
+    if isinstance(given, dict):
+        return {name: _mapped(function, each) for name, each in given.items()}
+    if isinstance(given, tuple | list):
+        return type(given)([_mapped(function, each) for each in given])
+    return given
+
+
+def _to_host(tensor):
+    return tensor.on_host if isinstance(tensor, OnDevice) else tensor
+
+
+def _to_device(tensor):
+    return tensor if isinstance(tensor, OnDevice) else OnDevice(tensor)
 
 
 class _Operations(TorchDispatchMode):

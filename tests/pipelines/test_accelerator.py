@@ -1,9 +1,7 @@
 """A sweep on an accelerator: what trials come to in cohorts there is what each comes to alone."""
 
-import multiprocessing
 import os
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from unittest import mock
 
 import pytest
@@ -14,11 +12,12 @@ from orchestrator.running.verify import VerifyOptions, verify
 from orchestrator.running.worker_context import WorkerContext
 from pipelines.labels import Fidelity
 from tests.pipelines import simulated_accelerator
+from tests.pipelines.fresh import fresh_process
 from tests.pipelines.tiny import save_bert, save_tagged, save_task
 
 FP32 = {"precision": "fp32"}
 SPACE = [
-    {"method": "probe", "learning_rate": [0.01, 0.1], "epochs": [2, 3]},
+    {"method": "probe", "learning_rate": [0.01, 0.1], "epochs": [1, 2]},
     {"method": "partial", **FP32, "frozen_layers": [1, 0], "learning_rate": [1e-3, 1e-2]},
     {"method": "lora", **FP32, "frozen_layers": [1, 0], "rank": [2, 4], "dropout": 0.3},
     {"method": "full", **FP32, "epochs": [1, 2], "schedule": "constant"},
@@ -37,9 +36,9 @@ def sweep(tmp_path):
             {"name": "classes", "source": str(save_task(tmp_path / "classes.csv", 60))},
             {"name": "tags", "source": str(save_tagged(tmp_path / "tags.jsonl", 60)), **tagged},
         ],
-        "train_size": 24,
-        "validation_size": 12,
-        "test_size": 12,
+        "train_size": 16,
+        "validation_size": 8,
+        "test_size": 8,
         "space": [{"max_length": 16, "epochs": 1, "batch_size": 8, **part} for part in SPACE],
         "resources": {"num_gpus": 1},
         "store": str(tmp_path / "store"),
@@ -71,7 +70,7 @@ def run_and_verify(sweep):
 @pytest.fixture(scope="module")
 def child():
     """Another process, because a device that is simulated stays in it for good."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with fresh_process() as pool:
         yield pool
 
 

@@ -45,7 +45,7 @@ WORDS = "english-ner"
 MAX_LENGTH = 32
 SPLITS = ("train", "validation", "test")
 PROBE = {"learning_rate": 0.003, "epochs": 30, "batch_size": 32, "warmup_ratio": 0.0}
-FULL = {"learning_rate": 5e-5, "epochs": 2, "batch_size": 16, "warmup_ratio": 0.1}
+FULL = {"learning_rate": 5e-5, "epochs": 2, "batch_size": 8, "warmup_ratio": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def swept(model, tmp_path_factory):
         "tracking": "off",
         "space": [
             {"method": "probe", "train_size": 160, "test_size": 120, **sizes, **PROBE},
-            {"method": "full", "train_size": 48, "test_size": 32, **sizes, **FULL},
+            {"method": "full", "train_size": 24, "test_size": 16, **sizes, **FULL},
         ],
     }
     store = str(tmp_path_factory.mktemp("store"))

@@ -11,7 +11,7 @@ from tests.pipelines.cohorts import together as run_together
 from tests.pipelines.test_finetuning import files, member, model, tokens
 from tests.pipelines.tiny import save_task
 
-__all__ = ["context", "files", "model", "tokens"]  # fixtures
+__all__ = ["alone", "context", "files", "model", "tokens"]  # fixtures
 
 MIXED = (
     {},
@@ -36,7 +36,9 @@ def together(context, model, tokens, params):
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 32])
-def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(context, model, tokens, count):
+def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(
+    alone, context, model, tokens, count
+):
     params, tasks = mixed(count), of_several_sizes(tokens, count)
     ended = together(context, model, tasks, params)
     uncut = {n for n, each in enumerate(params) if each["frozen_layers"] == 4}
@@ -55,7 +57,7 @@ def test_the_order_of_the_members_and_their_company_change_nothing(context, mode
         assert_equal(part[place], whole[number])
 
 
-def test_a_member_that_diverges_leaves_the_others_alone(context, model, tokens):
+def test_a_member_that_diverges_leaves_the_others_alone(alone, context, model, tokens):
     params, tasks = mixed(4), of_several_sizes(tokens, 4)
     params[1] = {**params[1], "learning_rate": 1e30, "max_grad_norm": 0.0}
     ended = together(context, model, tasks, params)
@@ -84,7 +86,9 @@ def test_every_distinct_row_goes_through_the_frozen_layers_once(
     assert len(seen) == len(set(seen)) == len(texts)
 
 
-def test_activations_that_do_not_fit_into_memory_are_not_kept(context, model, tokens, monkeypatch):
+def test_activations_that_do_not_fit_into_memory_are_not_kept(
+    alone, context, model, tokens, monkeypatch
+):
     """The deepest cut spares most, so it stays longest; the others train from the texts."""
     depths = [1, 3, 0, 3]
     params = [

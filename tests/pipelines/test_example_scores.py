@@ -29,12 +29,12 @@ class Predictions:
         return getattr(self, name)
 
 
-def predictions(columns, labels=None):
-    """Return predictions that are those of both splits."""
-    table = pa.table(columns)
-    parts = [
-        table.append_column("split", pa.array([s] * len(table))) for s in ("validation", "test")
-    ]
+def predictions(columns, labels=None, *, test=None):
+    """Return predictions that are those of both splits, unless those for test are others."""
+    parts = []
+    for split, of_split in (("validation", columns), ("test", test or columns)):
+        table = pa.table(of_split)
+        parts.append(table.append_column("split", pa.array([split] * len(table))))
     return {"predictions": Predictions(pa.concat_tables(parts), labels)}
 
 
@@ -78,22 +78,25 @@ CASES = [
 ]  # fmt: skip
 
 
-def value_of(metric, inputs):
+def values_of(metric, inputs):
+    """Return the metric of each split."""
     (result,) = evaluate(None, [{}], inputs, {})
-    return result.value["metrics"][f"test/{metric}"]
+    return [result.value["metrics"][f"{split}/{metric}"] for split in ("validation", "test")]
 
 
 def resampled(metric, columns, labels):
     """Return the metric of bootstrap samples of whole rows, computed anew for each."""
-    rows = columns["row"]
-    places = [np.flatnonzero(rows == row) for row in np.unique(rows)]
-    values = []
-    for _ in range(NUM_RESAMPLES):
+    places = [np.flatnonzero(columns["row"] == row) for row in np.unique(columns["row"])]
+
+    def sample():
         drawn = RNG.integers(len(places), size=len(places))
         chosen = np.concatenate([places[n] for n in drawn])
         again = np.repeat(np.arange(len(places)), [len(places[n]) for n in drawn])
-        sample = {name: column[chosen] for name, column in columns.items()}
-        values.append(value_of(metric, predictions({**sample, "row": again}, labels)))
+        return {**{name: column[chosen] for name, column in columns.items()}, "row": again}
+
+    values = []
+    while len(values) < NUM_RESAMPLES:
+        values += values_of(metric, predictions(sample(), labels, test=sample()))
     return np.array(values)
 
 
@@ -104,7 +107,7 @@ def test_their_mean_is_the_metric_and_their_spread_that_of_resampling_it(make, m
     scores = example_scores(metric, "test", {}, inputs).scores
     assert len(scores) == len(np.unique(columns["row"]))
     error = scores.std() / np.sqrt(len(scores))
-    assert scores.mean() == pytest.approx(value_of(metric, inputs), abs=0.2 * error)
+    assert scores.mean() == pytest.approx(values_of(metric, inputs)[1], abs=0.2 * error)
     assert error == pytest.approx(resampled(metric, columns, labels).std(), rel=0.15)
 
 

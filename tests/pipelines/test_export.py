@@ -1,10 +1,7 @@
 """An export gives the trial's own predictions, wherever it is loaded; what cannot be is refused."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,6 +22,8 @@ from pipelines.exports import Agreement
 from pipelines.transfer.export.exported_model import PooledTextClassifier, PooledTextConfig
 from tests.cli import fanflare, sweep_file, toy_file
 from tests.cli import run as run_file
+from tests.pipelines.exporting import elsewhere
+from tests.pipelines.stranger import predict
 from tests.pipelines.tiny import save_bert, save_task
 
 __all__ = ["fanflare", "run_file", "toy_file"]  # fixtures
@@ -155,29 +154,17 @@ def test_the_loaded_pipeline_gives_the_trials_own_predictions(exported, store, t
 
 
 @pytest.mark.parametrize("task", ["numbers", "pairs"])
-def test_the_folder_loads_where_fanflare_is_not(exported, store, task, tmp_path):
+def test_the_folder_loads_where_fanflare_is_not(exported, store, task):
     done = exported(task, "full")
     texts, _, scores = kept(store, done.trial)
-    code = f"""
-import json, sys
-sys.modules.update(dict.fromkeys(["pipelines", "orchestrator", "cluster"]))  # not to be had
-import transformers
-pipeline = transformers.pipeline("text-classification", model={str(done.folder)!r},
-    tokenizer={str(done.folder)!r}, truncation=True, trust_remote_code=True)
-print(json.dumps(pipeline(json.load(sys.stdin))))
-"""
-    ended = subprocess.run(
-        [sys.executable, "-I", "-c", code],
-        input=json.dumps(texts),
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    given = [answer["score"] for answer in json.loads(ended.stdout)]
+    making = {
+        "task": "text-classification",
+        "model": str(done.folder),
+        "tokenizer": str(done.folder),
+        "truncation": True,
+        "trust_remote_code": True,
+    }
+    given = [answer["score"] for answer in elsewhere(predict, texts, {}, **making)]
     np.testing.assert_allclose(given, scores, atol=1e-5)
 
 

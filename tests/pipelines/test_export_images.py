@@ -11,6 +11,7 @@ from PIL import Image
 from pipelines.models.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 from tests.pipelines.architectures import save_architecture, save_images
 from tests.pipelines.exporting import Exports, elsewhere, page_of
+from tests.pipelines.stranger import predict
 
 MODELS = ("vit", "resnet", "lite")
 
@@ -77,17 +78,14 @@ def test_the_loaded_pipeline_gives_the_trials_own_predictions(seen, model, metho
 @pytest.mark.parametrize("model", ["vit", "lite"])
 def test_the_folder_loads_where_fanflare_is_not(seen, model, tmp_path):
     done = seen.get(model, "full")
-    code = f"""
-classify = transformers.pipeline("image-classification", model={str(done.folder)!r},
-    image_processor={str(done.folder)!r}, trust_remote_code=True)
-print(json.dumps(classify(json.load(sys.stdin))))
-"""
+    folder = str(done.folder)
+    making = {"task": "image-classification", "model": folder, "image_processor": folder}
 
     def classify(images):
         paths = [tmp_path / f"{number}.png" for number in range(len(images))]
         for path, content in zip(paths, images, strict=True):
             path.write_bytes(content)
-        return elsewhere(code, [str(path) for path in paths], tmp_path)
+        return elsewhere(predict, list(map(str, paths)), {}, trust_remote_code=True, **making)
 
     check(seen, done, classify)
     assert (done.folder / "efficientnet_lite.py").exists() is (model == "lite")

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 import pipelines.transfer.export.exported
 from pipelines.exports import Agreement
 from tests.pipelines.exporting import TRAINING, Exports, elsewhere, page_of, save_gpt2
+from tests.pipelines.stranger import predict
 from tests.pipelines.tiny import WORDS, letters, save_bert, save_tagged
 
 # Tags of words
@@ -103,15 +104,17 @@ def test_words_that_were_cut_off_take_no_part(tagged):
     assert done.verification.reloaded.num_rows == len(table) - table["scores"].null_count
 
 
-def test_a_tagger_loads_where_fanflare_is_not(tagged, tmp_path):
+def test_a_tagger_loads_where_fanflare_is_not(tagged):
     done = tagged.get("gpt2", "full")
-    code = f"""
-tag = transformers.pipeline("token-classification", model={str(done.folder)!r},
-    tokenizer={str(done.folder)!r}, aggregation_strategy="first", trust_remote_code=True)
-answers = tag(json.load(sys.stdin), is_split_into_words=True)
-print(json.dumps(answers, default=float))
-"""
-    check_tags(tagged, done, lambda words: elsewhere(code, words, tmp_path))
+    making = {
+        "task": "token-classification",
+        "model": str(done.folder),
+        "tokenizer": str(done.folder),
+        "aggregation_strategy": "first",
+        "trust_remote_code": True,
+    }
+    asking = {"is_split_into_words": True}
+    check_tags(tagged, done, lambda words: elsewhere(predict, words, asking, **making))
 
 
 def test_a_tagger_with_its_adapter_apart_is_the_same(tagged):
@@ -185,14 +188,12 @@ def check_losses(exports, done, model, tokenizer):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_language_model_goes_on_writing_with_transformers_alone(written, method, tmp_path):
+def test_a_language_model_goes_on_writing_with_transformers_alone(written, method):
     done = written.get("gpt2", method)
-    code = f"""
-write = transformers.pipeline("text-generation", model={str(done.folder)!r},
-    tokenizer={str(done.folder)!r})
-print(json.dumps(write(json.load(sys.stdin), max_new_tokens=4, do_sample=False)))
-"""
-    (answer,) = elsewhere(code, "fine great", tmp_path)
+    folder = str(done.folder)
+    making = {"task": "text-generation", "model": folder, "tokenizer": folder}
+    asking = {"max_new_tokens": 4, "do_sample": False}
+    (answer,) = elsewhere(predict, "fine great", asking, **making)
     assert len(answer["generated_text"]) > len("fine great")
     assert answer["generated_text"].startswith("fine great")
     assert done.verification.reloaded.is_close

@@ -18,7 +18,7 @@ from tests.pipelines.test_finetuning import files, member, model, tokens
 from tests.pipelines.test_transfer import Fake
 from tests.pipelines.tiny import save_tagged
 
-__all__ = ["context", "files", "model", "tokens"]  # fixtures
+__all__ = ["alone", "context", "files", "model", "tokens"]  # fixtures
 
 MIXED = (
     {},
@@ -62,7 +62,7 @@ def together(context, model, tokens, params, *, side_by_side=True):
     ],
 )
 def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(
-    context, model, tokens, count, side_by_side, frozen
+    alone, context, model, tokens, count, side_by_side, frozen
 ):
     params = mixed(count, frozen)
     sizes = (40,) if frozen == EVERYWHERE else (40, 25)
@@ -83,7 +83,7 @@ def test_a_cohort_of_mixed_members_gives_what_each_gives_alone(
         {"frozen": (1,), "precision": "bf16"},
     ],
 )
-def test_what_the_members_have_in_common_may_be_anything(context, model, tokens, common):
+def test_what_the_members_have_in_common_may_be_anything(alone, context, model, tokens, common):
     params = mixed(3, **common)
     ended = together(context, model, tokens, params)
     bound = 0.1 if "precision" in common else 2e-4
@@ -107,7 +107,7 @@ def test_the_order_of_the_members_and_their_company_change_nothing(context, mode
 
 
 @pytest.mark.parametrize("frozen", [EVERYWHERE, ABOVE_SOME])
-def test_a_member_that_diverges_leaves_the_others_alone(context, model, tokens, frozen):
+def test_a_member_that_diverges_leaves_the_others_alone(alone, context, model, tokens, frozen):
     params = mixed(5, frozen)
     params[1] = {**params[1], "learning_rate": 1e30, "max_grad_norm": 0.0}
     for side_by_side in (True, False):
@@ -119,7 +119,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(context, model, tokens, 
         alone(context, model, tokens, params[1])
 
 
-def test_one_that_stops_early_leaves_the_others_alone(context, model, tokens):
+def test_one_that_stops_early_leaves_the_others_alone(alone, context, model, tokens):
     params = mixed(3, epochs=6)
     params[1] |= {"learning_rate": 0.5, "head_learning_rate": 0.5, "patience": 1}
     ended = together(context, model, tokens, params)
@@ -153,7 +153,7 @@ def tagged(context, model, tmp_path):
 
 
 @pytest.mark.parametrize("frozen", [EVERYWHERE, (2,)])
-def test_words_of_texts_of_unlike_length_are_not_mixed_up(context, model, tagged, frozen):
+def test_words_of_texts_of_unlike_length_are_not_mixed_up(alone, context, model, tagged, frozen):
     params = mixed(3, frozen)
     ended = together(context, model, tagged, params)
     for number in range(3):

@@ -12,6 +12,7 @@ from pipelines.transfer.boundary_cohort import finetune_together
 from pipelines.transfer.finetuning import finetune, new_learner
 from pipelines.transfer.read_out import finetune_once
 from pipelines.transfer.stages import finetune_stage
+from tests.pipelines.cohorts import alone
 from tests.pipelines.test_finetuning import (
     CutError,
     CuttingCheckpoint,
@@ -22,7 +23,7 @@ from tests.pipelines.test_finetuning import (
     tokens,
 )
 
-__all__ = ["context", "files", "model", "tokens"]  # fixtures
+__all__ = ["alone", "context", "files", "model", "tokens"]  # fixtures
 
 CONSTANT = {"schedule": "constant", "warmup_ratio": 0}
 
@@ -41,10 +42,9 @@ def together(context, members, function=finetune_once):
     return ended
 
 
-def assert_same_bits(context, member, result):
-    (alone,) = finetune(context, [member.params], member.inputs, member.sources)
-    assert result.tables["predictions"].equals(alone.tables["predictions"])
-    assert result.value == alone.value
+def assert_same_bits(result, lone):
+    assert result.tables["predictions"].equals(lone.tables["predictions"])
+    assert result.value == lone.value
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def assert_same_bits(context, member, result):
     ],
 )
 def test_each_read_out_is_bitwise_the_training_that_ends_there(
-    context, model, tokens, method, params
+    alone, context, model, tokens, method, params
 ):
     members = members_of(model, tokens, method, (3, 1, 4, 2), **params)
     ended = together(context, members)
     assert list(ended) == [1, 3, 0, 2]  # as they come
     for index, result in ended.items():
-        assert_same_bits(context, members[index], result)
+        assert_same_bits(result, alone(context, model, tokens, members[index].params))
 
 
 def test_extras_are_kept_of_the_member_that_wants_them(context, model, tokens):
@@ -83,7 +83,7 @@ def test_members_whose_end_came_before_the_divergence_are_kept(context, model, t
 
 @pytest.mark.parametrize("cut_after", [2, 7, 12])
 def test_a_training_that_was_cut_goes_on_to_the_same_bits(
-    context, model, tokens, tmp_path, cut_after
+    alone, context, model, tokens, tmp_path, cut_after
 ):
     """Five steps an epoch: the cut comes in the first epoch, in the second, in the third."""
     members = members_of(model, tokens, "full", (1, 2, 3))
@@ -101,7 +101,7 @@ def test_a_training_that_was_cut_goes_on_to_the_same_bits(
     assert not resumed.keys() & ended.keys()
     context.checkpoint = lambda index: StoreCheckpoint(store, "2" * 64, index)
     for index, result in (ended | resumed).items():
-        assert_same_bits(context, members[index], result)
+        assert_same_bits(result, alone(context, model, tokens, members[index].params))
     assert len(ended | resumed) == 3
 
 

@@ -1,10 +1,5 @@
 """A registered model loads by MLflow's own functions and gives the trial's own predictions."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -13,21 +8,12 @@ from orchestrator.errors import ExportError, FanflareError, UnknownNameError
 from orchestrator.running.registering import RegisterOptions, register
 from tests.cli import fanflare, sweep_file
 from tests.mlflow_records import client_of, runs_of
+from tests.pipelines.exporting import elsewhere
+from tests.pipelines.stranger import registered
 from tests.pipelines.test_export import kept
 from tests.pipelines.tiny import save_bert, save_task
 
 __all__ = ["fanflare"]  # the fixture
-
-LOAD = """
-import json, sys, mlflow, pandas
-given = json.load(sys.stdin)
-mlflow.set_tracking_uri(given["uri"])
-model = mlflow.pyfunc.load_model(given["model"])
-answers = model.predict(pandas.DataFrame(given["rows"]) if given["pair"] else given["rows"])
-classify = mlflow.transformers.load_model(given["model"])
-first = classify(given["rows"][0], truncation=True)
-print(json.dumps([answers.to_dict("list"), first]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -72,38 +58,38 @@ def uri(sweep, folder):
     return f"sqlite:///{folder}/store/sweeps/registered/mlflow.db"
 
 
-def elsewhere(uri, made, rows, folder):
-    """Load a registered model in a process of its own, and return what it answers."""
-    given = {"uri": uri, "model": made.uri, "rows": rows, "pair": isinstance(rows[0], dict)}
-    ended = subprocess.run(
-        [sys.executable, "-c", LOAD],
-        input=json.dumps(given),
-        env={**os.environ, "HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def registrations(sweep, store):
+    """The best model of each task, registered for the first time."""
+    return {
+        task: register(sweep, f"tiny {task}", RegisterOptions(task=task, store=store))
+        for task in ("classes", "pairs")
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(registrations, store, uri):
+    """What a fresh process hears from the registered models, asked for the test rows."""
+    asked = {}
+    for made in registrations.values():
+        texts, *_ = kept(store, made.trial)
+        asked[made.uri] = texts if "text_pair" in texts[0] else [row["text"] for row in texts]
+    return elsewhere(registered, uri, asked)
 
 
 @pytest.mark.parametrize("task", ["classes", "pairs"])
 def test_the_best_model_predicts_in_a_fresh_process_as_its_trial_did(
-    task, sweep, store, uri, folder
+    task, registrations, answers, store
 ):
-    made = register(sweep, f"tiny {task}", RegisterOptions(task=task, store=store))
-
-    texts, answers, scores = kept(store, made.trial)
-    rows = texts if "text_pair" in texts[0] else [row["text"] for row in texts]
-    given, first = elsewhere(uri, made, rows, folder)
+    made = registrations[task]
+    _, labels, scores = kept(store, made.trial)
+    given, first = answers[made.uri]
     assert made.is_new
     assert made.version == "1"
-    assert given["label"] == answers
+    assert given["label"] == labels
     np.testing.assert_allclose(given["score"], scores, atol=1e-5)
     first = first[0] if isinstance(first, list) else first
-    assert first["label"] == answers[0]
+    assert first["label"] == labels[0]
 
 
 def test_a_model_is_registered_once_and_knows_where_it_comes_from(sweep, store, uri):

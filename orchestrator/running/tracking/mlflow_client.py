@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from mlflow import MlflowClient
@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.running.tracking.lane import StoreError
+from orchestrator.running.tracking.mlflow_blank import copy_blank_database
 from orchestrator.running.tracking.sqlite import prepare_database, relax_commits
 from orchestrator.running.tracking.uris import mask_credentials, sqlite_path
 
@@ -35,6 +36,9 @@ def open_client(uri: str) -> MlflowClient:
     path = sqlite_path(uri)
     if path is None:
         return MlflowClient(tracking_uri=uri)
+    # Without the copy MLflow makes its tables itself, only slower.
+    with suppress(StoreError), translated():
+        copy_blank_database(path)
     prepare_database(path)
     client = MlflowClient(tracking_uri=uri)
     if engine := engine_of(client):
