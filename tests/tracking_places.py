@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
-import multiprocessing
 import os
 import signal
 import threading
@@ -28,6 +27,7 @@ from orchestrator.running.tracking import (
     Tracked,
     default_tracking_uri,
 )
+from tests.fresh_processes import forked
 from tests.servers import (
     MlflowServer,
     PostgresServer,
@@ -37,11 +37,6 @@ from tests.servers import (
 )
 
 BACKENDS = ("sqlite", "server on sqlite", "server on postgres")
-PRELOADED = [
-    "mlflow.store.tracking.sqlalchemy_store",
-    "orchestrator.running.syncing",
-    "orchestrator.running.tracking.mlflow_store",
-]
 
 
 def client_class() -> Any:
@@ -73,10 +68,7 @@ def die_within(method: str, count: int) -> None:
 
 def run_until_killed(function: Callable[..., None], *arguments: object) -> None:
     """Call a function in a process of its own, which kills itself on the way."""
-    # Forked off one that has imported MLflow, which takes each new process seconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=function, args=arguments)
+    process = forked().Process(target=function, args=arguments)
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL

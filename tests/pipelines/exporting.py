@@ -11,8 +11,8 @@ from orchestrator import run
 from orchestrator.running.export import ExportOptions, export_trial
 from orchestrator.running.trial_logs import find_trial
 from tests.cli import sweep_file
+from tests.fresh_processes import fresh_process
 from tests.pipelines import stranger
-from tests.pipelines.fresh import fresh_process
 
 TRAINING = {"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "max_length": 20}
 SIZES = {"train_size": 64, "validation_size": 24, "test_size": 24}

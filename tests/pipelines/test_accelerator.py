@@ -11,8 +11,8 @@ from orchestrator import run
 from orchestrator.running.verify import VerifyOptions, verify
 from orchestrator.running.worker_context import WorkerContext
 from pipelines.labels import Fidelity
+from tests.fresh_processes import fresh_process
 from tests.pipelines import simulated_accelerator
-from tests.pipelines.fresh import fresh_process
 from tests.pipelines.tiny import save_bert, save_tagged, save_task
 
 FP32 = {"precision": "fp32"}
