@@ -63,11 +63,17 @@ class ActorPool:
         self._free = capacity
         self._pools: dict[Resources, ShapePool] = defaultdict(ShapePool)
         self._placing: dict[Any, Actor] = {}
+        self._preparing: dict[Any, Actor] = {}
 
     @property
     def placing(self) -> Mapping[Any, Actor]:
         """The actors that are being placed, by the reference that tells when they are ready."""
         return self._placing
+
+    @property
+    def preparing(self) -> Mapping[Any, Actor]:
+        """The actors that get ready for jobs to come, likewise."""
+        return self._preparing
 
     def take(self, shape: Resources) -> Actor | None:
         """Lend the actor that became idle last, so that the others' nodes can be given back."""
@@ -87,7 +93,7 @@ class ActorPool:
     def ask_for(self, shape: Resources, number: int) -> None:
         """Have at least so many actors of a shape placed, as far as there is room.
 
-        Idle actors of other shapes make room.
+        Actors of other shapes make room that are idle, or get ready for jobs to come.
         """
         while len(self._pools[shape].placing) < number and self._make_room(shape):
             self._start(shape)
@@ -95,8 +101,18 @@ class ActorPool:
     def prepare(self, job: Job) -> None:
         """Have an actor placed for a job to come, if it fits, and get ready for it."""
         if job.resources.fits(self._free):
-            # An actor does one thing after the other: its first job finds it prepared.
-            self._start(job.resources).prepare.remote(job.payload)
+            actor = self._new(job.resources)
+            self._preparing[actor.handle.prepare.remote(job.payload)] = actor
+
+    def prepared(self, reference: Any) -> None:
+        """Take in an actor that got ready; one that could not is ended, and no job is to blame."""
+        actor = self._preparing.pop(reference)
+        try:
+            ray.get(reference)
+        except RayError:
+            self.end(actor)
+        else:
+            self.give_back(actor)
 
     def placed(self, reference: Any) -> RayError | None:
         """Note that an actor is ready, or return why it will never be."""
@@ -132,11 +148,16 @@ class ActorPool:
             for reference in list(islice(reversed(pool.placing), max(0, surplus))):
                 if is_in_the_way or pool.placing[reference].since < oldest:
                     self._cancel(reference)
+        for reference, actor in list(self._preparing.items()):
+            if late - {actor.shape} or actor.since < oldest:
+                self.end(self._preparing.pop(reference))
 
     def end_placing(self) -> None:
-        """End all actors that are being placed."""
+        """End all actors that are being placed, or get ready."""
         for reference in list(self._placing):
             self._cancel(reference)
+        while self._preparing:
+            self.end(self._preparing.popitem()[1])
 
     def end_idle(self) -> None:
         """End all actors that wait for a job."""
@@ -145,33 +166,37 @@ class ActorPool:
                 self.end(pool.idle.pop())
 
     def _make_room(self, shape: Resources) -> bool:
-        """Return whether a shape fits, after ending idle actors of other shapes if need be."""
-        if shape.fits(self._free):
-            return True
-        others = self._idle_of_others(shape)
+        """Return whether a shape fits, after ending unused actors of other shapes if need be."""
+        unused = self._unused_of_others(shape)
         while not shape.fits(self._free):
-            pool = next(others, None)
-            if pool is None:
+            actor = next(unused, None)
+            if actor is None:
                 return False
-            self.end(pool.idle.popleft())
+            self.end(actor)
         return True
 
-    def _idle_of_others(self, shape: Resources) -> Iterator[ShapePool]:
+    def _unused_of_others(self, shape: Resources) -> Iterator[Actor]:
+        """Take out those that are idle, then those that get ready, one after another."""
         for other, pool in self._pools.items():
             while other != shape and pool.idle:
-                yield pool
+                yield pool.idle.popleft()
+        for reference, actor in list(self._preparing.items()):
+            if actor.shape != shape:
+                yield self._preparing.pop(reference)
 
-    def _start(self, shape: Resources) -> Any:
+    def _start(self, shape: Resources) -> None:
+        actor = self._new(shape)
+        reference = actor.handle.__ray_ready__.remote()
+        self._placing[reference] = self._pools[shape].placing[reference] = actor
+
+    def _new(self, shape: Resources) -> Actor:
         options: dict[str, Any] = {"num_cpus": shape.num_cpus, "num_gpus": shape.num_gpus}
         if shape.memory_gib:
             options["memory"] = int(shape.memory_gib * GIB)
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is this folder
         handle = self._class.options(**options).remote(self._spec, shape, paths)
-        actor = Actor(handle, shape, time.monotonic())
-        reference = handle.__ray_ready__.remote()
-        self._placing[reference] = self._pools[shape].placing[reference] = actor
         self._hold(shape, 1)
-        return handle
+        return Actor(handle, shape, time.monotonic())
 
     def _cancel(self, reference: Any) -> None:
         actor = self._placing.pop(reference)

@@ -55,6 +55,7 @@ class RayBackend:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             _start_ray(address)
+        self._is_declared = capacity is not None
         self.capacity = capacity or _present_resources()
         self._idle_s = idle_s
         self._pool = ActorPool(worker, self.capacity)
@@ -68,8 +69,12 @@ class RayBackend:
         self._dispatch(job.resources)
 
     def prepare(self, job: Job) -> None:
-        """Have another actor of the job's shape started where there is room beside all others."""
-        self._pool.prepare(job)
+        """Have another actor of the job's shape get ready where there is room beside all others.
+
+        Not where an autoscaler would bring a node for it that waits for work, and is paid for.
+        """
+        if not self._is_declared:
+            self._pool.prepare(job)
 
     def begun(self) -> Sequence[str]:
         """Return the jobs that were given to an actor since the last call."""
@@ -83,6 +88,8 @@ class RayBackend:
             self._pool.trim(self._waiting, self._idle_s)
             self._dispatch_all()
             references = [*self._running, *self._pool.placing]
+            if references or any(self._waiting.values()):
+                references += self._pool.preparing
             if not references:
                 return []
             left_s = max(0.0, deadline - time.monotonic())
@@ -154,6 +161,9 @@ class RayBackend:
 
     def _placed(self, reference: Any) -> JobEnded | None:
         """Note that an actor is ready; one that cannot be made is the failure of a waiting job."""
+        if reference in self._pool.preparing:
+            self._pool.prepared(reference)
+            return None
         shape = self._pool.placing[reference].shape
         error = self._pool.placed(reference)
         if error is None or not self._waiting[shape]:

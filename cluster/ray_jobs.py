@@ -109,7 +109,7 @@ class RayJobsTarget:
         while follow and not self._is_ended(newest.id):
             for chunk in self._api.tail(newest.id):
                 yield from lines.passed(chunk)
-                if not chunk and self._is_ended(newest.id):
+                if not chunk and self._is_known_to_have_ended(newest.id):
                     break  # Ray takes seconds to close the stream of a job that has ended
             lines.begin_again()
             if not self._is_ended(newest.id):
@@ -191,6 +191,12 @@ class RayJobsTarget:
 
     def _is_ended(self, job_id: str) -> bool:
         return self._state(job_id).is_final()
+
+    def _is_known_to_have_ended(self, job_id: str) -> bool:
+        try:
+            return self._is_ended(job_id)
+        except RayApiError:  # no reason to leave a stream that goes on
+            return False
 
 
 class _Lines:

@@ -32,7 +32,10 @@ class Preparable(Protocol):
     """A worker that can get ready for a job before all that the job needs is there."""
 
     def prepare(self, payload: Any) -> None:
-        """Load what takes long to load; raise nothing, as the job will tell what is wrong."""
+        """Load what takes long to load.
+
+        Whatever it raises ends the process, and nothing else: the job will tell what is wrong.
+        """
 
 
 @runtime_checkable

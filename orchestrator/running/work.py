@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -70,9 +69,8 @@ class Worker:
         """Import the functions of the stages, which takes seconds where they need torch."""
         kinds = {stage.stage for stage in payload}
         cohorts = {kind.cohort for kind in kinds if kind.cohort}
-        for function in (each.function for each in kinds | cohorts):
-            # What is wrong with a module is told when its stage is run.
-            with suppress(Exception):
+        with self._context.call(io.StringIO()):
+            for function in (each.function for each in kinds | cohorts):
                 load_object(function)
 
     def run(self, payload: Sequence[PlannedStage]) -> list[StageOutcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 from collections import OrderedDict
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from cluster.job import Cause, Failure, Resources
 from cluster.machine import local_resources
@@ -19,6 +20,18 @@ from pipelines.contract import Checkpoint
 
 MAX_CACHED_OBJECTS = 16
 """Models and data sets that a warm worker keeps: a few of each, not a whole sweep's."""
+
+
+class _Printed(io.TextIOBase):
+    """Where a worker's process prints: into the log of the stage that runs, if one does.
+
+    Loggers keep for good the stream that is there when they are made, in whatever stage that is.
+    """
+
+    log: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        return self.log.write(text) if self.log else len(text)
 
 
 class WorkerContext:
@@ -36,6 +49,7 @@ class WorkerContext:
         3,250 MiB a fresh process was given 2,200 MiB in tensors of 48, one whose cohort had not
         fitted 290 to 480, after malloc_trim(3) too."""
         self._cache: OrderedDict[str, Any] = OrderedDict()
+        self._printed = _Printed()
         self._resources = resources
 
     @cached_property
@@ -46,10 +60,13 @@ class WorkerContext:
     @contextlib.contextmanager
     def call(self, log: TextIO) -> Iterator[None]:
         """Let a stage print into a log; remove at the end what it put into the scratch folder."""
+        printed = cast(TextIO, self._printed)
+        self._printed.log = log
         try:
-            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 yield
         finally:
+            self._printed.log = None
             if "scratch" in vars(self):
                 shutil.rmtree(self.scratch, ignore_errors=True)
                 del self.scratch

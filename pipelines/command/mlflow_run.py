@@ -67,7 +67,10 @@ class MlflowRun:
 def open_run(context: Context) -> MlflowRun:
     """Return a run of the trial's own, in a copy of a database that this machine keeps."""
     database = context.scratch / "mlflow.db"
-    shutil.copyfile(_template(), database)
+    try:
+        shutil.copyfile(_template(), database)
+    except OSError:  # nothing can be kept on this machine
+        _make(database)
     with closing(sqlite3.connect(database)) as connection, connection:
         folder = (context.scratch / "mlflow").as_uri()  # what the script logs as artifacts
         connection.execute("UPDATE experiments SET artifact_location = ?", [folder])
@@ -89,7 +92,8 @@ def _make(database: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", "import mlflow; mlflow.MlflowClient().create_run('0')"],
         cwd=database.parent,
-        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{database}"},
+        # A path of its own may have characters that MLflow would decode.
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{database.name}"},
         capture_output=True,
         check=True,
     )

@@ -1,6 +1,8 @@
 """Sweeps from start to end on real backends: what is computed, what fails, what is told."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from orchestrator import (
 from orchestrator.planning.trial import TrialUsage
 from orchestrator.running.options import RayCluster
 from orchestrator.running.status import sweep_status
+from orchestrator.running.worker_context import WorkerContext
 from orchestrator.running.workspace import open_sweep
 from tests.orchestrator.runs import Watcher, expected, scores, states
 from tests.toy import Toy
@@ -52,6 +55,18 @@ def test_every_trial_gives_its_result_and_every_shared_stage_runs_once(toy, back
 def test_idle_workers_load_what_they_need_while_the_first_stage_runs(toy, ray_backend):
     sweep = {**toy.sweep({"value": [1, 2]}), "pipeline": "tests.toy_late:PIPELINE"}
     assert states(run(sweep, backend="ray")) == {"FINISHED": 2}
+
+
+def test_a_logger_made_in_one_stage_prints_into_the_log_of_each():
+    context, logger = WorkerContext(Resources()), logging.Logger("a library's")
+    logs = [io.StringIO(), io.StringIO()]
+    for number, log in enumerate(logs):
+        with context.call(log):
+            if not logger.handlers:
+                logger.addHandler(logging.StreamHandler())
+            logger.warning("said by stage %d", number)
+    logger.warning("said by none")
+    assert [log.getvalue() for log in logs] == ["said by stage 0\n", "said by stage 1\n"]
 
 
 def test_results_carry_what_people_ask_for(toy, backend):
