@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,9 +35,9 @@ PIPELINE = LateToys()
 
 
 def wait(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageResult]:
-    """Wait until another process has imported the module of the stages after this one."""
+    """Wait until a worker has imported the module of the stages after this one."""
     deadline = time.monotonic() + IMPORTED_S
-    while not [mark for mark in folder().glob("imported-*") if not mark.match(f"*-{os.getpid()}")]:
+    while not any(folder().glob("imported-*")):
         if time.monotonic() > deadline:
             raise TimeoutError("nobody got ready")
         time.sleep(0.05)

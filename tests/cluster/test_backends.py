@@ -248,6 +248,7 @@ def test_a_worker_is_prepared_once_and_serves_the_next_job(ray_opened, tmp_path)
     made = tmp_path / "made"
     backend = ray_opened(made=str(made))
     backend.submit(job("long", "sleep", 60))
+    assert wait_for(lambda: not backend.wait(0.1) and "long" in backend.begun())
     for name in ("next", "one too many for two cores"):
         backend.prepare(job(name, "echo", name))
     assert run_one(backend, "preparations").result == [("echo", "next")]
