@@ -6,81 +6,28 @@ The inline backend is excused where a job ends the process: that process is the 
 import os
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from cluster.backend import BACKENDS, open_backend
-from cluster.job import Cause, Job, Resources, WorkerSpec
+from cluster.job import Cause, Resources, WorkerSpec
+from tests.cluster.scripted import (
+    DECLARED,
+    FACTORY,
+    HALF,
+    TIMEOUT_S,
+    WHOLE,
+    ends,
+    job,
+    lines,
+    opened,
+    ray_opened,
+    run_one,
+    wait_for,
+)
 
-FACTORY = "tests.cluster.workers:ScriptedWorker"
-HALF = Resources(num_cpus=1)
-WHOLE = Resources(num_cpus=2)
-DECLARED = Resources(num_cpus=6, memory_gib=100)
-TIMEOUT_S = 60
-
-
-@pytest.fixture
-def opened(backend):
-    """A backend of each kind in turn, opened; closed after the test."""
-    backends = []
-
-    def open_one(factory=FACTORY, **settings):
-        backends.append(open_backend(backend, WorkerSpec(factory=factory, settings=settings)))
-        return backends[-1]
-
-    yield open_one
-    for one in backends:
-        one.close()
-
-
-@pytest.fixture
-def ray_opened(ray_backend):
-    backends = []
-
-    def open_one(factory=FACTORY, *, capacity=None, idle_s=None, **settings):
-        spec = WorkerSpec(factory=factory, settings=settings)
-        backends.append(open_backend("ray", spec, capacity=capacity, idle_s=idle_s))
-        return backends[-1]
-
-    yield open_one
-    for one in backends:
-        one.close()
-
-
-def job(name, action="echo", argument=None, resources=HALF):
-    return Job(id=str(name), payload=(action, argument), resources=resources)
-
-
-def ends(backend, num_jobs, timeout_s=TIMEOUT_S):
-    """Return what each of so many jobs ended with, by id; each ends once."""
-    ended = {}
-    deadline = time.monotonic() + timeout_s
-    while len(ended) < num_jobs:
-        assert time.monotonic() < deadline, f"only {sorted(ended)} ended"
-        for one in backend.wait(1.0):
-            assert one.job_id not in ended, "a job was reported twice"
-            ended[one.job_id] = one
-    return ended
-
-
-def run_one(backend, action, argument=None, resources=HALF):
-    backend.submit(job("one", action, argument, resources))
-    return ends(backend, 1)["one"]
-
-
-def wait_for(condition, timeout_s=20):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def lines(path):
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+__all__ = ["opened", "ray_opened"]  # fixtures
 
 
 def test_every_backend_has_a_name():
@@ -232,56 +179,6 @@ def test_idle_workers_of_another_shape_make_room(ray_opened, tmp_path):
     assert run_one(backend, "who", resources=WHOLE).result["cpus"] == 2
     assert run_one(backend, "who").result["cpus"] == 1
     assert [line.split()[0] for line in lines(made)] == ["1", "1", "2", "1"]
-
-
-def test_to_prepare_begins_nothing_and_takes_nothing_from_other_jobs(opened):
-    backend = opened()
-    for _ in range(3):
-        backend.prepare(job("soon", "echo", "never"))
-    assert list(backend.wait(0.2)) == []
-    assert list(backend.begun()) == []
-    assert run_one(backend, "echo", "now", WHOLE).result == "now"
-    assert list(backend.wait(0.2)) == []
-
-
-def test_a_worker_is_prepared_once_and_serves_the_next_job(ray_opened, tmp_path):
-    made = tmp_path / "made"
-    backend = ray_opened(made=str(made))
-    backend.submit(job("long", "sleep", 60))
-    assert wait_for(lambda: not backend.wait(0.1) and "long" in backend.begun())
-    for name in ("next", "one too many for two cores"):
-        backend.prepare(job(name, "echo", name))
-    assert run_one(backend, "preparations").result == [("echo", "next")]
-    assert len(lines(made)) == 2
-
-
-@pytest.mark.parametrize(("action", "argument"), [("fail", "no such module"), ("leave", 3)])
-def test_a_worker_that_cannot_be_prepared_costs_no_job_anything(ray_opened, action, argument):
-    backend = ray_opened()
-    backend.prepare(job("soon", action, argument))
-    backend.submit(job("long", "sleep", 3.0))
-    backend.submit(job("next", "preparations"))
-    ended = ends(backend, 2)
-    assert ended["long"].result == "slept"
-    assert ended["next"].result == []
-
-
-def test_no_job_waits_for_what_gets_ready_for_others(ray_opened):
-    backend = ray_opened()
-    backend.prepare(job("soon", "sleep", 60))
-    assert run_one(backend, "echo", "at once").result == "at once"
-    backend.prepare(job("soon", "sleep", 60))
-    assert run_one(backend, "echo", "all of it", WHOLE).result == "all of it"
-    backend.cancel_all()
-    assert run_one(backend, "echo", "again", WHOLE).result == "again"
-
-
-def test_no_node_is_asked_for_before_there_is_work_for_it(ray_opened, tmp_path):
-    made = tmp_path / "made"
-    backend = ray_opened(capacity=DECLARED, made=str(made))
-    backend.prepare(job("soon"))
-    assert run_one(backend, "echo", "now").result == "now"
-    assert len(lines(made)) == 1
 
 
 def test_what_runs_at_any_moment_fits_the_capacity(ray_opened, tmp_path):
