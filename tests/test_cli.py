@@ -188,12 +188,15 @@ def test_a_suggested_command_leads_to_the_same_store(run, toy_file, tmp_path):
     assert re.findall(r"--store '(.*)'", out) == [str(other)] * out.count("fanflare ")
 
 
-def test_status_from_another_process_while_a_run_goes_on(fanflare, toy_file, toy):
-    file = toy_file({"value": [1, 2, 3], "sleep_s": 1.5}, max_concurrent=1)
+def test_status_from_another_process_while_a_run_goes_on(fanflare, toy_file, toy, tmp_path):
+    looked_at = tmp_path / "looked at"
+    space = [{"value": 1}, {"value": 2, "until": str(looked_at)}, {"value": 3}]
+    file = toy_file(space, max_concurrent=1)
     process = start("run", file, "--backend", "inline")
     _wait_until(lambda: toy.num_executed() >= 2)
     status = fanflare("status", file, "--json").json
     busy = fanflare("run", file, "--backend", "inline")
+    looked_at.touch()
     assert process.wait(timeout=60) == 0
     assert status["state"] == "RUNNING"
     assert status["counts"] == {"FINISHED": 1, "RUNNING": 1, "SCHEDULED": 1}

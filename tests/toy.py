@@ -51,6 +51,7 @@ class ToyParams(BaseModel):
     group: int = 0
     sleep_s: float = Field(default=0, ge=0)
     busy_s: float = 0
+    until: str = ""
     allocate_mib: int = 0
     fail: Fault = ""
     fail_in: Literal["prepare", "work"] = "work"
@@ -116,7 +117,7 @@ def prepare(context: Any, members: Any, inputs: Any, sources: Any) -> list[Stage
 
 
 def work(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageResult]:
-    """The stage of one trial: sleep, fail as asked, or give a score."""
+    """The stage of one trial: sleep, wait for a file, fail as asked, or give a score."""
     (params,) = members
     note("work", params)
     sys.stdout.write(f"working on {params['value']:g}, seed {params['seed']}\n")
@@ -128,6 +129,7 @@ def work(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageRes
     deadline = time.monotonic() + params["sleep_s"]
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.05))
+    _wait_for(params["until"])
     fail(params, f"work-{params['tag']}-{params['value']}-{params['seed']}")
     score = inputs["prepared"].value["group"] + params["value"] + params["seed"] / 100
     return [StageResult(value={"score": score, "curve": [{"step": 1, "loss": -score}]})]
@@ -176,6 +178,13 @@ def _count(name: str) -> int:
     with (marks / name).open("ab") as file:
         file.write(b".")
         return file.tell()
+
+
+def _wait_for(path: str, timeout_s: float = 60) -> None:
+    """Wait for a file, so that a test says when a trial ends; return at once for an empty path."""
+    deadline = time.monotonic() + timeout_s
+    while path and not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def note(stage: str, params: Mapping[str, Any]) -> None:

@@ -180,9 +180,13 @@ def test_a_relative_store_works_on_workers_too(toy, backend, tmp_path, monkeypat
 
 
 def test_timings_are_learnt_and_estimates_follow(toy):
-    run(toy.sweep({"value": 1, "sleep_s": 0.2}), backend="inline")
+    sweep = toy.sweep({"value": 1, "sleep_s": 0.2})
+    (known,) = run(sweep, backend="inline").results
+    records = open_sweep(sweep).store.find(known.trial.stages).values()
+    took_s = sum(r.duration_s for r in records if r.stage != "toy/prepare")
     planned = plan(toy.sweep({"value": 1, "sleep_s": 0.2}, seeds=[1, 2]))
-    assert planned.estimate.compute_s == pytest.approx(0.4, abs=0.1)
+    assert took_s >= 0.2
+    assert planned.estimate.compute_s == pytest.approx(2 * took_s, abs=1e-4)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"toy/work@1": 3}'])

