@@ -183,7 +183,7 @@ def _count(name: str) -> int:
 def _wait_for(path: str, timeout_s: float = 60) -> None:
     """Wait for a file, so that a test says when a trial ends; return at once for an empty path."""
     deadline = time.monotonic() + timeout_s
-    while path and not os.path.exists(path) and time.monotonic() < deadline:
+    while path and not Path(path).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
