@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,10 @@ PAUSE = 1
 
 @dataclass(frozen=True)
 class TrainingToys(ToyPipeline):
-    """Params `anything: {steps: N, told: K}`: so many steps of `sleep_s`; preempted K times."""
+    """Params `anything: {steps: N, told: K, held_at: S}`, of which the last two may be missing.
+
+    So many steps of `sleep_s`; preempted K times; no step after S before the file `until` is there.
+    """
 
     def graph(self, trial: TrialSettings) -> Node:
         last = super().graph(trial)
@@ -58,9 +62,15 @@ def train(context: Any, members: Any, inputs: Any, sources: Any) -> list[StageRe
         step += 1
         time.sleep(params["sleep_s"] * PAUSE)
         _trace("step", params, step)
-        if checkpoint.is_due():
-            checkpoint.save({"total": np.array([total])}, {"step": step})
+        while (is_due := checkpoint.is_due()) or _is_held(params, step):
+            if is_due:
+                checkpoint.save({"total": np.array([total])}, {"step": step})
+            time.sleep(0.02)
     return [StageResult(value={"score": total, "curve": [{"step": step, "loss": -total}]})]
+
+
+def _is_held(params: Mapping[str, Any], step: int) -> bool:
+    return step == params["anything"].get("held_at") and not Path(params["until"]).exists()
 
 
 def _preempt_if_asked(params: Mapping[str, Any]) -> None:

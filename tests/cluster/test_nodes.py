@@ -19,7 +19,7 @@ from orchestrator.running.journal import read_journal
 from tests.cli import ROOT
 from tests.cluster.ray_cluster import ray_cluster
 from tests.environment import FOLDER
-from tests.toy import Toy
+from tests.toy import Toy, folder
 from tests.toy_training import sweep_of
 
 pytest.importorskip("aiohttp_cors", reason="the Jobs API needs ray[default]")
@@ -39,8 +39,6 @@ print(report.state, report.num_reused)
 TESTS = ("__init__.py", "toy.py", "toy_training.py")
 STEPS = 60
 SPACE = {"value": [1, 2, 3], "sleep_s": 0.05, "anything": [{"steps": STEPS}]}
-SLOW_SPACE = {**SPACE, "value": [1, 2], "sleep_s": 0.15}
-"""One trial a node; it lasts longer than the hook takes to begin."""
 
 
 class Nodes:
@@ -158,7 +156,10 @@ def test_a_preempted_node_saves_checkpoints_and_no_step_is_repeated(
     nodes, two_workers, toy, tmp_path, monkeypatch
 ):
     first, second = two_workers
-    sweep = sweep_of(toy, SLOW_SPACE, seeds=1)
+    is_over = folder() / f"{toy.tag} is over"
+    one_a_node = {"value": [1, 2], "anything": [{"steps": STEPS, "held_at": STEPS // 2}]}
+    space = {**SPACE, **one_a_node, "until": str(is_over)}
+    sweep = sweep_of(toy, space, seeds=1)
     sent = nodes.send(sweep)
     until(lambda: num_steps(toy, first) > 5 and num_steps(toy, second) > 5)
     node = nodes.cluster.nodes[first]
@@ -167,13 +168,14 @@ def test_a_preempted_node_saves_checkpoints_and_no_step_is_repeated(
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
     assert "did not end" not in told.stdout, told.stderr  # the node itself may go before it says so
     done = num_steps(toy, first)
+    is_over.touch()
     assert sent.ended() == "FINISHED 0"
     assert num_steps(toy, first) == done, "nothing is placed on a node that goes"
     nodes.cluster.kill(first)
     assert len(toy.executed("step")) == 2 * STEPS
     assert any(int(line.split()[-1]) > 0 for line in toy.executed("begin"))
     assert not events(sweep, "stage_failed")
-    assert results(sweep) == undisturbed(toy, tmp_path, monkeypatch, SLOW_SPACE)
+    assert results(sweep) == undisturbed(toy, tmp_path, monkeypatch, space)
 
 
 def test_a_new_head_goes_on_from_the_store(nodes, two_workers, toy, tmp_path, monkeypatch):
