@@ -122,8 +122,7 @@ def test_all_problems_are_told_at_once(target, head, tmp_path):
     assert [problem.subject for problem in volume.problems(sent)] == ["storage"]
 
 
-def test_a_tracking_uri_of_this_machine_serves_no_head_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr("cluster.ray_api.RETRY_S", ())
+def test_a_tracking_uri_of_this_machine_serves_no_head_elsewhere(tmp_path):
     sent = replace(submission(), tracking_uri="sqlite:///runs.db")
     here, there = (opened(f"http://{host}:9", tmp_path) for host in ("127.0.0.1", "127-0-0-1.test"))
     assert "tracking_uri" not in {problem.subject for problem in here.problems(sent)}
@@ -163,7 +162,6 @@ def test_the_token_is_also_taken_from_a_file(head, tmp_path, monkeypatch):
 
 
 def test_a_head_that_does_not_answer_is_told_with_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("cluster.ray_api.RETRY_S", ())
     target = opened("http://127.0.0.1:9", tmp_path)
     (problem,) = target.problems(submission())
     assert "no answer" in problem.message
