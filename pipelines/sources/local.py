@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from pipelines.contract import InputError, digest_of
@@ -35,17 +36,8 @@ def folder_digest(folder: Path) -> str:
 
     Hidden files and Markdown are left out: a `.git` folder or a model card change no result.
     """
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".md"
-    }
-    visible = {name: path for name, path in files.items() if not _is_hidden(name)}
-    return digest_of({name: file_digest(path) for name, path in visible.items()})
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+    files = (path for path in found_files(folder, "**/*") if path.suffix != ".md")
+    return digest_of({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
 
 
 def matching(root: Path, pattern: str) -> list[Path]:
@@ -56,10 +48,30 @@ def matching(root: Path, pattern: str) -> list[Path]:
     """
     if root.is_file():
         return [root]
-    files = sorted(path for path in root.glob(pattern) if path.is_file())
+    files = found_files(root, pattern)
     if not files:
         raise InputError(f"no file in {root} matches {pattern!r}", key="source")
     return files
+
+
+def found_files(root: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder that match a pattern, in the order of names; maybe none.
+
+    As in a shell, a hidden file or folder is matched only by a part of the pattern that begins with
+    a dot itself. Editors and systems leave copies of data behind, as
+    `.ipynb_checkpoints/train-checkpoint.csv` or `._train.csv`, and `.env` or `.git` may hold what
+    is not to be sent anywhere.
+    """
+    dotted = [part for part in PurePosixPath(pattern).parts if part.startswith(".")]
+
+    def is_meant(name: str) -> bool:
+        return not name.startswith(".") or any(fnmatchcase(name, part) for part in dotted)
+
+    return sorted(
+        path
+        for path in root.glob(pattern)
+        if path.is_file() and all(is_meant(name) for name in path.relative_to(root).parts)
+    )
 
 
 def path_digest(root: Path, paths: Mapping[str, str]) -> str:

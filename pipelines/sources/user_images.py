@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.contract import InputError
 from pipelines.sources.base import Task, TaskKind
 from pipelines.sources.entries import TaskEntry
+from pipelines.sources.local import found_files
 from pipelines.sources.readers import read_columns
 from pipelines.sources.reference import data_suffix, is_image
 
@@ -56,7 +57,7 @@ def image_splits(
 
 
 def _has_images(folder: Path) -> bool:
-    return any(is_image(path.name) for path in folder.glob(CLASSES))
+    return any(is_image(path.name) for path in found_files(folder, CLASSES))
 
 
 def image_folders(task: Task, kind: TaskKind | None) -> Task:

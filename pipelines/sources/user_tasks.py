@@ -18,7 +18,7 @@ from pipelines.sources.entries import (
     TokenMetric,
 )
 from pipelines.sources.hub import DATASETS, resolve_commit
-from pipelines.sources.local import matching, path_digest
+from pipelines.sources.local import found_files, matching, path_digest
 from pipelines.sources.packages import distribution
 from pipelines.sources.readers import (
     COMPRESSED,
@@ -47,14 +47,15 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """How files and folders of a data set are called by split, as on the hub."""
 SPLIT_PATTERNS = (
-    "data/{name}-*{suffix}",
     "data/{name}{suffix}",
+    "data/{name}-*{suffix}",
     "data/{name}/*{suffix}",
-    "{name}-*{suffix}",
     "{name}{suffix}",
+    "{name}-*{suffix}",
     "{name}/*{suffix}",
 )
-"""Where a split's files are looked for; the first that matches is taken."""
+"""Where a split's files are looked for; the first that matches is taken. A plain name comes before
+its parts, lest `train-old.csv` take the place of the `train.csv` beside it."""
 WORD_A_LINE = ("conll", "conllu")
 """The readers whose files can be of one kind only."""
 
@@ -215,16 +216,16 @@ def _local_paths(root: Path, entry: TaskEntry) -> dict[str, str]:
         return {"all": root.name}
     if entry.splits:
         for split, pattern in entry.splits.items():
-            if not any(path.is_file() for path in root.glob(pattern)):
+            if not found_files(root, pattern):
                 raise InputError(f"no file in {root} matches {pattern!r}", key=f"splits.{split}")
         return _named_splits(entry)
     return image_splits(root, SPLIT_NAMES, entry.kind) or _found_splits(root, entry.kind)
 
 
 def _found_splits(root: Path, kind: TaskKind | None) -> dict[str, str]:
-    files = [path for path in root.rglob("*") if data_suffix(path.name)[0]]
+    files = [path for path in found_files(root, "**/*") if data_suffix(path.name)[0]]
     suffixes = sorted({"".join(data_suffix(path.name)) for path in files})
-    if not suffixes and kind is TaskKind.LANGUAGE_MODELING and any(root.rglob("*.txt")):
+    if not suffixes and kind is TaskKind.LANGUAGE_MODELING and found_files(root, "**/*.txt"):
         suffixes = [".txt"]
     if len(suffixes) != 1:
         found = ", ".join(suffixes) or "no data file"
@@ -247,7 +248,7 @@ def _first_match(root: Path, names: Iterable[str], suffix: str) -> str:
     patterns = (
         pattern.format(name=name, suffix=suffix) for pattern in SPLIT_PATTERNS for name in names
     )
-    return next((pattern for pattern in patterns if any(root.glob(pattern))), "")
+    return next((pattern for pattern in patterns if found_files(root, pattern)), "")
 
 
 def _of_files(task: Task, entry: TaskEntry) -> Task:

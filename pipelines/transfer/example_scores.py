@@ -166,7 +166,8 @@ def _of_classes(
     if pairs.shape[1] * num_classes > MAX_CELLS:
         return None
     counts = np.bincount(places.ravel(), minlength=pairs.shape[1])
-    classes = np.arange(num_classes)
+    # Of more than two, or of a mean, those count that occur, as in `compute_metrics`.
+    classes = np.arange(2) if metric == "f1" and num_classes == 2 else np.unique(pairs)
     there, guessed = (part[:, None] == classes for part in pairs)
     sums = [part.astype(np.float64) for part in (there & guessed, there, guessed)]
     score = _class_metric(metric, num_classes, positive)

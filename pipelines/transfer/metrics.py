@@ -66,7 +66,8 @@ def compute_metrics(
         return _regression(labels, predictions)
     counts = _confusion(labels, predictions, num_classes)
     scores = _f1_scores(counts)
-    macro = float(scores.mean())
+    occurs = counts.sum(axis=1) + counts.sum(axis=0)[:-1] > 0  # as in scikit-learn
+    macro = float(scores[occurs].mean())
     return {
         "accuracy": float(counts.trace() / counts.sum()),
         "f1": float(scores[positive]) if num_classes == 2 else macro,

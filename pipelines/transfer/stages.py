@@ -13,7 +13,7 @@ from pipelines.transfer.params import LoraParams, PartialParams, ProbeParams, Tr
 
 LOAD = Stage(
     name="transfer/load",
-    version=1,
+    version=2,
     function="pipelines.transfer.data.loading:load",
     typical_s=1.0,
     checks_input=True,
@@ -172,7 +172,7 @@ WEIGHTS = Stage(
 """In no trial's graph: an export asks for it."""
 EVALUATE = Stage(
     name="transfer/evaluate",
-    version=2,
+    version=3,
     function="pipelines.transfer.evaluation:evaluate",
     typical_s=0.02,
     needs_accelerator=False,

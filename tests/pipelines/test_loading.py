@@ -131,6 +131,14 @@ def test_official_splits_are_kept_and_leakage_is_dropped_from_train(tmp_path):
     assert "seen in test" not in result.tables["train"]["text"].to_pylist()
 
 
+def test_texts_that_differ_in_case_or_blanks_only_are_not_held_out_and_trained_on(tmp_path):
+    again = [(f"  Review  {n} ", ("good", "bad")[n % 2]) for n in range(40)]
+    write_csv(tmp_path / "all.csv", [*reviews(40), *again])
+    result = load_one(resolve_task({"name": "mine", "source": "all.csv"}, tmp_path))
+    assert result.value["dropped"]["repeated"] == 40
+    assert sum(result.value["num_rows"].values()) == 40
+
+
 def test_official_validation_is_used_as_it_is(tmp_path):
     for split, num_rows in {"train": 30, "dev": 9, "test": 6}.items():
         rows = [(f"{split} {i}", ("a", "b")[i % 2]) for i in range(num_rows)]

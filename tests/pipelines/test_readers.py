@@ -218,3 +218,21 @@ def test_icd10_chapters(tmp_path):
     )
     table = read(own_task(tmp_path, "icd10-xml", "a.xml"))["all"]
     assert table.to_pydict() == {"text": ["A", "B"], "label": ["Eyes", "Eyes"]}
+
+
+def tsv_task(folder, lines):
+    (folder / "a.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    return resolve_task("./a.tsv", folder)
+
+
+def test_quotes_that_open_a_text_of_a_tsv_swallow_no_rows(tmp_path):
+    """Corpora of texts have them as they are; a table program closes what it opens."""
+    texts = [f"row {n}" for n in range(20)]
+    texts[3] = texts[12] = '"Never," she said, "again'
+    task = tsv_task(tmp_path, [f"{text}\t{n % 2}" for n, text in enumerate(texts)])
+    assert read(task)["all"]["text"].to_pylist() == texts
+
+
+def test_quotes_of_a_tsv_that_hold_lines_or_whole_fields_are_quotes(tmp_path):
+    task = tsv_task(tmp_path, ['"two\nlines"\tgood', '"a ""word"""\tbad', "plain\tgood"])
+    assert read(task)["all"]["text"].to_pylist() == ["two\nlines", 'a "word"', "plain"]

@@ -69,6 +69,21 @@ class TestLocalTasks:
             "test": 20,
         }
 
+    def test_a_plain_name_comes_before_other_files_that_begin_with_it(self, tmp_path):
+        for name, num_rows in (("train", 20), ("train-old", 3), ("test", 5), ("test-small", 2)):
+            (tmp_path / f"{name}.csv").write_text("\n".join(CSV.splitlines()[: num_rows + 1]))
+        tables = read(resolve_task({"name": "m", "source": "./"}, tmp_path))
+        assert {split: len(table) for split, table in tables.items()} == {"train": 20, "test": 5}
+
+    def test_copies_that_editors_and_systems_hide_are_not_read(self, tmp_path):
+        (tmp_path / "all.csv").write_text(CSV)
+        (tmp_path / "._all.csv").write_bytes(b"\x00\x05\x16\x07")
+        copies = tmp_path / ".ipynb_checkpoints"
+        copies.mkdir()
+        (copies / "all-checkpoint.csv").write_text(CSV)
+        (table,) = read(resolve_task({"name": "m", "source": "./"}, tmp_path)).values()
+        assert len(table) == 20
+
     def test_digest_of_a_single_file_is_that_of_sha256sum(self, tmp_path):
         (tmp_path / "a.csv").write_text(CSV)
         digest = sha256_of(tmp_path / "a.csv")

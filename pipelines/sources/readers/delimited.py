@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,9 +22,9 @@ BLOCK_BYTES = 32 << 20
 def read_delimited(request: Request) -> dict[str, pa.Table]:
     """Read delimited text.
 
-    Options: `separator` (default a comma), `quoted` (default true: a quote may hold separators
-    and line ends), `names` (of the columns, where the file has no header), `type_rows` (rows
-    after the header that hold no data).
+    Options: `separator` (default a comma), `quoted` (whether a quote may hold separators and line
+    ends; by default it may, but in TSV where quotes are seen to be text), `names` (of the columns,
+    where the file has no header), `type_rows` (rows after the header that hold no data).
 
     Raises:
         InputError: A file or column is missing, or a row does not fit the header.
@@ -36,11 +38,32 @@ def read_archived(request: Request) -> dict[str, pa.Table]:
 
 
 def _read_path(path: Path, request: Request) -> pa.Table:
+    if request.options.get("separator") == "\t" and _quotes_are_text(path):
+        request = replace(request, options={"quoted": False, **request.options})
     with pa.input_stream(str(path), compression="detect") as stream:
         names = _header(stream, request.options)
     require_columns(names, request.options, path.name)
     with pa.input_stream(str(path), compression="detect") as stream:
         return _parse(stream, request)
+
+
+def _quotes_are_text(path: Path) -> bool:
+    """Return whether a quote that opens a field of a TSV file is text, as in many a corpus.
+
+    Every line has all fields then, and some field has no closing quote; read as a quote, it would
+    swallow the rows up to the next one.
+    """
+    is_open = False
+    num_fields = 0
+    with pa.input_stream(str(path), compression="detect") as stream:
+        for line in io.BufferedReader(stream):
+            fields = line.rstrip(b"\r\n").split(b"\t")
+            num_fields = num_fields or len(fields)
+            if len(fields) != num_fields and line.strip():
+                return False
+            if b'"' in line and not is_open:
+                is_open = any(f.startswith(b'"') and f.count(b'"') % 2 for f in fields)
+    return is_open
 
 
 def _read_member(path: Path, request: Request) -> pa.Table:

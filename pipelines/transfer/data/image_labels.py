@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipelines.sources.images import decoded
 from pipelines.transfer.data.text_labels import classes, described, numbered, strata
 
-__all__ = ["classes", "described", "hashes", "numbered", "strata", "usable"]
+__all__ = ["alike", "classes", "described", "hashes", "numbered", "strata", "usable"]
 
 
 def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
@@ -29,3 +29,9 @@ def hashes(table: pa.Table) -> np.ndarray:
         size = str(image.size).encode()
         digests.append(hashlib.blake2b(size + image.tobytes(), digest_size=8).digest())
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def alike(table: pa.Table, hashes: np.ndarray) -> np.ndarray:
+    """Return the hashes that there are, `(rows,)`: images are the same by their pixels."""
+    del table
+    return hashes

@@ -35,11 +35,11 @@ def load(
     splits depend on the content of the task and these sizes only.
 
     Rows without text or label are dropped; where words are labelled, a row is a sentence. So are
-    rows whose text was seen before: in training those that validation or test have too, for a
-    model that has learnt a row by heart says nothing about others, and repeats of the training
-    rows themselves, for a part of them is held out. Official validation and test splits keep
-    their repeats, and stay comparable with what others report. The value counts all that was
-    dropped.
+    rows whose text was seen before, case and blanks aside: in training those that validation or
+    test have too, for a model that has learnt a row by heart says nothing about others, and repeats
+    of the training rows themselves, for a part of them is held out. Official validation and test
+    splits keep their repeats, and stay comparable with what others report. The value counts all
+    that was dropped.
 
     Returns:
         One result a member. Tables `train`, `validation`, `test` with `row` (int64, index in
@@ -67,6 +67,14 @@ class Labelling(Protocol):
 
     def hashes(self, table: pa.Table) -> np.ndarray:
         """Return a hash of each row's text, `(rows,)`."""
+
+    def alike(self, table: pa.Table, hashes: np.ndarray) -> np.ndarray:
+        """Return a hash, `(rows,)`, that rows share which most models cannot tell apart.
+
+        Args:
+            table: The rows.
+            hashes: Those of the same rows, where nothing else tells them apart.
+        """
 
     def classes(self, table: pa.Table) -> list[str] | None:
         """Return the sorted names of classes; None for real numbers."""
@@ -125,7 +133,7 @@ def _examples(task: Task) -> _Examples:
     content = "image" if task.kind.has_images else "text"
     table, num_dropped = _usable(_joined(read(task)), kind, content)
     hashes = kind.hashes(table)
-    keep = _unseen(table["split"].to_numpy(), hashes)
+    keep = _unseen(table["split"].to_numpy(), hashes, kind.alike(table, hashes))
     num_dropped["repeated"] = len(table) - int(keep.sum())
     table, hashes = table.filter(pa.array(keep)), hashes[keep]
     labels = kind.classes(table)
@@ -170,16 +178,17 @@ def _usable(table: pa.Table, kind: Labelling, content: str) -> tuple[pa.Table, d
     return kept, dropped
 
 
-def _unseen(splits: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+def _unseen(splits: np.ndarray, hashes: np.ndarray, alike: np.ndarray) -> np.ndarray:
     keep = np.zeros(len(splits), dtype=bool)
     seen = np.zeros(0, dtype=np.uint64)
     for split in PRECEDENCE:
         rows = np.flatnonzero(splits == split)
-        fresh = ~np.isin(hashes[rows], seen)
+        rows = rows[np.argsort(hashes[rows], kind="stable")]  # which one stays: by content, too
+        fresh = ~np.isin(alike[rows], seen)
         if split in ("train", "all"):
-            fresh &= first_occurrences(hashes[rows])
+            fresh &= first_occurrences(alike[rows])
         keep[rows[fresh]] = True
-        seen = np.concatenate([seen, hashes[rows]])
+        seen = np.concatenate([seen, alike[rows]])
     return keep
 
 

@@ -26,6 +26,11 @@ def content_hashes(texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndar
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
+def plain(texts: Sequence[str]) -> list[str]:
+    """Return texts without case and surplus blanks: what is left is the same to most models."""
+    return [" ".join(text.split()).casefold() for text in texts]
+
+
 def first_occurrences(hashes: np.ndarray) -> np.ndarray:
     """Return which rows are the first with their content: booleans, shape (rows,)."""
     first = np.zeros(len(hashes), dtype=bool)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract import InputError, Json
-from pipelines.transfer.data.splitting import content_hashes
+from pipelines.transfer.data.splitting import content_hashes, plain
 
 
 def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
@@ -25,9 +25,14 @@ def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
 
 def hashes(table: pa.Table) -> np.ndarray:
     """Return a hash of each row's texts, `(rows,)`."""
-    is_pair = "text_pair" in table.schema.names
-    pairs = table["text_pair"].to_pylist() if is_pair else None
-    return content_hashes(table["text"].to_pylist(), pairs)
+    return content_hashes(*_texts(table))
+
+
+def alike(table: pa.Table, hashes: np.ndarray) -> np.ndarray:
+    """Return a hash of each row's texts, `(rows,)`, the same whatever their case and blanks."""
+    del hashes
+    texts, pairs = _texts(table)
+    return content_hashes(plain(texts), None if pairs is None else plain(pairs))
 
 
 def classes(table: pa.Table) -> list[str] | None:
@@ -83,6 +88,11 @@ def described(
             for split, count in counts.items()
         }
     }
+
+
+def _texts(table: pa.Table) -> tuple[list[str], list[str] | None]:
+    is_pair = "text_pair" in table.schema.names
+    return table["text"].to_pylist(), table["text_pair"].to_pylist() if is_pair else None
 
 
 def _check_trained(tables: Mapping[str, pa.Table], classes: list[str], pool: pa.Table) -> None:

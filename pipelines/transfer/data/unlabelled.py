@@ -20,6 +20,7 @@ def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
 
 
 hashes = text_labels.hashes
+alike = text_labels.alike
 
 
 def classes(table: pa.Table) -> list[str] | None:

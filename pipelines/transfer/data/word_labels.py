@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines.contract import InputError, Json
 from pipelines.sources.tags import marks_entities
-from pipelines.transfer.data.splitting import content_hashes
+from pipelines.transfer.data.splitting import content_hashes, plain
 from pipelines.transfer.entities import num_malformed
 
 
@@ -25,8 +25,17 @@ def usable(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
 
 def hashes(table: pa.Table) -> np.ndarray:
     """Return a hash of each sentence's words, `(sentences,)`."""
-    sentences = table["tokens"].to_pylist()
-    return content_hashes(["\x1f".join(word or "" for word in row) for row in sentences], None)
+    return content_hashes(_sentences(table), None)
+
+
+def alike(table: pa.Table, hashes: np.ndarray) -> np.ndarray:
+    """Return a hash of each sentence's words, `(sentences,)`, the same whatever their case."""
+    del hashes
+    return content_hashes(plain(_sentences(table)), None)
+
+
+def _sentences(table: pa.Table) -> list[str]:
+    return ["\x1f".join(word or "" for word in row) for row in table["tokens"].to_pylist()]
 
 
 def classes(table: pa.Table) -> list[str] | None:
