@@ -156,7 +156,9 @@ def _group_table(noun: str, groups: Sequence[GroupRow]) -> Table:
     table = _table(title, noun, len(groups), min_width=20)
     _numbers(table, "mean", "IQM", "95% of IQM", "rank", "wins", "tasks")
     for place, group in enumerate(groups[:MAX_ROWS], start=1):
-        interval = f"{group.ci.low:.3f}–{group.ci.high:.3f}" if group.ci else NOTHING
+        interval = (
+            f"{format_number(group.ci.low)}–{format_number(group.ci.high)}" if group.ci else NOTHING
+        )
         table.add_row(
             f"{place} " if is_common else "",
             Text(group.name),
@@ -196,7 +198,8 @@ def _contrast(pair: Contrast, names: _Names) -> str:
     is_first = (pair.difference > 0) == (pair.a.mode == "max")
     better, worse = (pair.a, pair.b) if is_first else (pair.b, pair.a)
     over = f"{names.head(pair.a)}{names.pair(better)} over {names.pair(worse)}"
-    return f"{over}, by {abs(pair.difference):.3f}, p{_equals(format_p(pair.p_adjusted))}"
+    lead = format_number(abs(pair.difference))
+    return f"{over}, by {lead}, p{_equals(format_p(pair.p_adjusted))}"
 
 
 def _open_pair(pair: Contrast, names: _Names) -> str:
@@ -247,7 +250,9 @@ def _is_wide() -> bool:
 
 
 def _interval(summary: Summary) -> str:
-    return f"{summary.ci.low:.3f} to {summary.ci.high:.3f}" if summary.ci else NOTHING
+    if summary.ci is None:
+        return NOTHING
+    return f"{format_number(summary.ci.low)} to {format_number(summary.ci.high)}"
 
 
 def _percent(value: float | None) -> str:

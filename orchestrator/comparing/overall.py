@@ -89,7 +89,7 @@ def overall_rows(tasks: Mapping[str, Sequence[ConfigRow]]) -> list[OverallRow]:
         for row in tasks[task]:
             if row.scores["validation"].mean is not None:
                 same[(row.model, repr((row.method, sorted(row.params.items()))))].append(row)
-    num_tasks = max(map(len, same.values()), default=0)
+    num_tasks = len({row.task for rows in same.values() for row in rows})
     found = {key: _row(rows, num_tasks, mode) for key, rows in same.items()}
     complete = [key for key, row in found.items() if row.is_complete]
     means = [[oriented(row, "validation") for row in same[key]] for key in complete]
@@ -104,7 +104,12 @@ def overall_rows(tasks: Mapping[str, Sequence[ConfigRow]]) -> list[OverallRow]:
 
 def common_mode(rows: Iterable[ConfigRow]) -> str | None:
     """Return the direction of a mean over tasks, or None where such a mean says nothing."""
-    scales = {(row.mode, row.metric if row.mode == "min" else "") for row in rows}
+    return mode_of_mean((row.mode, row.metric) for row in rows)
+
+
+def mode_of_mean(metrics: Iterable[tuple[str, str]]) -> str | None:
+    """Return as :func:`common_mode` for modes with names of metrics: errors have no common unit."""
+    scales = {(mode, metric if mode == "min" else "") for mode, metric in metrics}
     return next(iter(scales))[0] if len(scales) == 1 else None
 
 

@@ -136,7 +136,7 @@ def _chosen_table(
     shown = [found[task] for found in rows.values() for task in tasks if task in found]
     heads = [f"{task} ({_metric(row)})" if row else task for task, row in best.items()]
     return PaperTable(
-        caption=_chosen_caption(shown, bool(ties)),
+        caption=_chosen_caption(shown, bool(ties), any(pair.num_seeds < 2 for pair in pairs)),
         head=[*(("model", "method", "sweep")[n] for n in nouns), *heads],
         rows=body,
         num_left=len(nouns),
@@ -172,7 +172,7 @@ def _ties(best: Mapping[str, ConfigRow | None], pairs: Sequence[Contrast]) -> se
     return found
 
 
-def _chosen_caption(rows: Sequence[ConfigRow], has_ties: bool) -> str:
+def _chosen_caption(rows: Sequence[ConfigRow], has_ties: bool, has_untested: bool) -> str:
     parts = [
         "Test scores of the configs that the validation split chose for each model and method.",
         _spread(rows),
@@ -183,6 +183,8 @@ def _chosen_caption(rows: Sequence[ConfigRow], has_ties: bool) -> str:
             "†: cannot be told apart from the best (paired by seeds and, where there are "
             "predictions, by test examples; Holm-corrected over all pairs, 5%)."
         )
+    if has_untested:
+        parts.append("Configs that share one seed only are not compared.")
     return " ".join(parts)
 
 

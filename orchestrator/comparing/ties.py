@@ -45,6 +45,8 @@ def with_ties(rows: Sequence[ConfigRow]) -> list[ConfigRow]:
             strict=True,
         )
     )
+    if p_values[rows[0].config_id] < 1.0:
+        return list(rows)  # over the common seeds another config is the best one
     return [
         replace(row, p_best=p, is_tied=p > LEVEL)
         if (p := p_values.get(row.config_id)) is not None

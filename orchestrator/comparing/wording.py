@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,10 @@ def format_value(value: Any) -> str:
         inside = [f"{n}={format_value(v)}" for n, v in value.items() if n != "method"]
         head = str(value.get("method", ""))
         return f"{head}({', '.join(inside)})" if inside or not head else head
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)  # two values never read alike
 
 
 def config_label(row: ConfigRow) -> str:
@@ -34,14 +38,29 @@ def config_label(row: ConfigRow) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Return a score with three decimals, or a dash where there is none."""
-    return NOTHING if value is None else f"{value:.3f}"
+    """Return a score: three decimals, or three digits where that hides it; a dash for none."""
+    return NOTHING if value is None else f"{value:{_digits(value)}}"
 
 
 def format_summary(summary: Summary) -> str:
     """Return `mean ± std` over seeds, or a dash where there is no value."""
-    spread = "" if summary.std is None else f" ± {summary.std:.3f}"
-    return format_number(summary.mean) + (spread if summary.mean is not None else "")
+    return format_mean(summary.mean, summary.std)
+
+
+def format_mean(mean: float | None, std: float | None) -> str:
+    """Return `mean ± std`, a mean without spread, or a dash where there is no value."""
+    if mean is None or std is None:
+        return format_number(mean)
+    return f"{format_number(mean)} ± {std:{_digits(mean)}}"
+
+
+def _digits(value: float) -> str:
+    """Return how a score and its spread are printed, in the language of :func:`format`."""
+    if not 0 < abs(value) < 1e-3:
+        return ".3f"
+    if abs(value) < 1e-6:
+        return ".3g"
+    return f".{2 - math.floor(math.log10(abs(value)))}f"
 
 
 def format_score(row: ConfigRow, split: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.comparing.page.headline import finding
 from orchestrator.comparing.page.values import Names
+from orchestrator.comparing.wording import NOTHING, format_mean, format_number
 
 Row = Mapping[str, Any]
 
@@ -103,11 +104,9 @@ def _label(row: Row, names: Names) -> str:
 
 def _score(row: Row, split: str) -> str:
     scores = row["scores"][split]
-    if scores["mean"] is None:
-        return "–"
-    return f"{scores['mean']:.3f}" + ("" if scores["std"] is None else f" ± {scores['std']:.3f}")
+    return format_mean(scores["mean"], scores["std"])
 
 
 def _bounds(row: Row) -> str:
     bounds = row["scores"]["test"]["ci"]
-    return "–" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+    return NOTHING if bounds is None else " to ".join(map(format_number, bounds))

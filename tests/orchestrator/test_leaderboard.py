@@ -83,6 +83,14 @@ def test_the_overall_rank_is_the_mean_over_tasks_and_complete_configs_come_first
     assert [row.rank for row in rows] == [1, 2, 3]
 
 
+def test_configs_with_other_tasks_in_part_have_no_rank_over_all():
+    scores = {("a", 1): 0.9, ("b", 1): 0.5, ("b", 2): 0.6, ("c", 2): 0.1}
+    rows = leaderboard([result(v, 0, x, task=t) for (t, v), x in scores.items()]).overall
+    assert [(row.is_complete, row.mean_rank, row.win_rate) for row in rows] == [
+        (False, None, None)
+    ] * 2
+
+
 def test_a_report_of_nothing_finished_can_be_shown():
     report = Report("toy", State.FAILED, [result(1, 0, None, state=State.FAILED)])
     assert report.exit_code == 1

@@ -39,6 +39,14 @@ def test_ties_are_read_on_the_validation_split_alone():
     assert [(row.params["rate"], row.is_tied) for row in rows] == [(1, True), (2, False)]
 
 
+def test_who_is_best_by_seeds_that_others_lack_leaves_open_who_is_tied():
+    """Over the two seeds that all have, another one is the best."""
+    many = [result(score, seed=s, rate=1) for s, score in enumerate((0.70, 0.70, 0.9, 0.9, 0.9))]
+    few = [result(0.70 + r / 1e3, seed=s, rate=r) for r in (2, 3, 4) for s in (0, 1)]
+    rows = report([*many, *few]).leaderboard.tasks["t"]
+    assert [row.is_tied for row in rows] == [None] * 4
+
+
 def test_one_seed_leaves_open_who_is_tied():
     made = report([result(0.8, rate=1), result(0.7, rate=2)])
     assert [row.is_tied for row in made.leaderboard.tasks["t"]] == [None, None]
@@ -207,3 +215,17 @@ def test_a_lead_that_was_chosen_among_more_configs_counts_for_less():
     assert pair.p_budget == pytest.approx(min(1, 20 * pair.p_seeds.p))
     (fair,) = report([*seeds(0.8, method="full"), *rival]).contrasts.pairs
     assert fair.p_budget == fair.p_seeds.p
+
+
+def test_small_scores_and_values_that_are_nearly_the_same_can_be_told_apart():
+    small = [result(x * 1e-4, seed=s, rate=r, mode="min") for s in (0, 1)
+             for x, r in ((2 + s, 0.1), (4 + s, 0.10000000001))]  # fmt: skip
+    text = report(small).to_markdown()
+    assert "0.000250 ± 0.000071" in text
+    assert "rate=0.10000000001 | 0.000450 ± 0.000071" in text
+
+
+def test_a_table_for_a_paper_says_which_configs_it_could_not_test():
+    alone = result(0.9, method="full")
+    text = report([alone, *seeds(0.80, method="probe"), *seeds(0.801, method="lora")]).to_latex()
+    assert "share one seed only are not compared" in text

@@ -101,13 +101,26 @@ def _against_rivals(winner: Data, data: Data, names: Names) -> str:
     rivals = _rivals(winner, data)
     if not rivals:
         return ""
-    is_a = rivals[0]["a"]["config_id"] == winner["config_id"]
     if len(rivals) == 1:
+        is_a = rivals[0]["a"]["config_id"] == winner["config_id"]
         other = names.label(rivals[0]["b" if is_a else "a"]["config_id"])
         verdict = "is real" if rivals[0]["is_real"] else "may be chance"
-        return f" Its difference to {other} {verdict} (p = {format_p(rivals[0]['p_adjusted'])})."
-    num_real = sum(bool(contrast["is_real"]) for contrast in rivals)
-    return f" It differs from {num_real} of {plural(len(rivals), 'other choice')} beyond chance."
+        noun = "lead over" if _leads(winner, rivals[0]) else "lag behind"
+        return f" Its {noun} {other} {verdict} (p = {format_p(rivals[0]['p_adjusted'])})."
+    real = [contrast for contrast in rivals if contrast["is_real"]]
+    num_better = sum(_leads(winner, contrast) for contrast in real)
+    worse = f" and worse than {len(real) - num_better}" if num_better < len(real) else ""
+    return (
+        f" On the test split it is better than {num_better}{worse} of "
+        f"{plural(len(rivals), 'other choice')} beyond chance."
+    )
+
+
+def _leads(winner: Data, contrast: Data) -> bool:
+    """Return whether a choice of validation is the better one of a pair on the test split too."""
+    is_a = contrast["a"]["config_id"] == winner["config_id"]
+    lead = contrast["difference"] if is_a else -contrast["difference"]
+    return bool(lead < 0 if contrast["mode"] == "min" else lead > 0)
 
 
 def _tied(winner: Data, data: Data) -> str:
@@ -121,8 +134,11 @@ def _tied(winner: Data, data: Data) -> str:
 def _of_tasks(winners: Mapping[str, Data], data: Data, names: Names) -> str:
     wins = Counter(names.pair(row) for row in winners.values())
     name, count = max(wins.items(), key=lambda item: item[1])
-    rivals = [_rivals(row, data) for row in winners.values() if names.pair(row) == name]
-    num_real = sum(bool(pairs) and all(pair["is_real"] for pair in pairs) for pairs in rivals)
+    best = [(row, _rivals(row, data)) for row in winners.values() if names.pair(row) == name]
+    num_real = sum(
+        bool(pairs) and all(pair["is_real"] and _leads(row, pair) for pair in pairs)
+        for row, pairs in best
+    )
     sure = "on none of them" if not num_real else "on all of them" if num_real == count else (
         f"on {num_real} of them"
     )  # fmt: skip

@@ -201,7 +201,7 @@ def _overall_configs(rows: Sequence[Data], names: Names) -> Table:
     for row in rows:
         iqm = (row.get("iqm") or {}).get("test") or {}
         body.append([
-            Cell(text=str(row["rank"]), sort=row["rank"], is_best=row["rank"] == 1),
+            _overall_rank(row),
             *[text_cell(row[noun]) for noun in heads],
             text_cell(_joined(row)),
             number_cell(row["num_tasks"], str(row["num_tasks"])),
@@ -212,3 +212,10 @@ def _overall_configs(rows: Sequence[Data], names: Names) -> Table:
             number_cell(row.get("win_rate"), _percent(row.get("win_rate"))),
         ])  # fmt: skip
     return Table(caption="Configs over all tasks", columns=columns, rows=body, num_first=NUM_ROWS)
+
+
+def _overall_rank(row: Data) -> Cell:
+    """Return the rank; a mean over fewer tasks than others have does not compare."""
+    if not row["is_complete"]:
+        return Cell(text="", sort=row["rank"])
+    return Cell(text=str(row["rank"]), sort=row["rank"], is_best=row["rank"] == 1)

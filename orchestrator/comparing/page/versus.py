@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.comparing.overall import mode_of_mean
 from orchestrator.comparing.page.blocks import Block, Cell, Column, Figure, Section, Table
 from orchestrator.comparing.page.plots import COLOURS, Dots, interval_plot, layout
 from orchestrator.comparing.page.values import (
@@ -35,7 +36,8 @@ def matrix(data: Data, names: Names) -> Section | None:
     if len(tasks) < 2:
         return None
     heat = {task: _heats(task, scores) for task in tasks}
-    has_mean = len({row["mode"] for found in scores.values() for row in found.values()}) == 1
+    rows = [names.tasks[task][0] for task in tasks]
+    has_mean = mode_of_mean((row["mode"], row["metric"]) for row in rows) is not None
     columns = [Column(label=_noun(names)), *[Column(label=t, is_number=True) for t in tasks]]
     columns += [Column(label="mean", is_number=True)] if has_mean else []
     body = [
