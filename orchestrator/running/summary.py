@@ -148,6 +148,7 @@ def sweep_summary(report: Report) -> SweepSummary:
         leaderboard=report.config_rows(),
         configs=[seeds_of.config(row) for row in rows],
         models={row["config_id"]: _model_name(row) for row in chosen_rows(data) if row["model"]},
+        ids={result.trial.id for result in report.results} | results.keys(),
     )
 
 
@@ -157,7 +158,6 @@ class _SeedsOf:
     def __init__(self, results: Mapping[str, Sequence[TrialResult]], means: Curves) -> None:
         self._results = results
         self._means = means
-        self._updated_at = max((r.ended_at for seeds in results.values() for r in seeds), default=0)
         trials = [seeds[0].trial for seeds in results.values()]
         self._has_models = len({trial.model for trial in trials}) > 1
 
@@ -171,13 +171,13 @@ class _SeedsOf:
             name=self._name(row),
             tags=_tags(row),
             params=_params(row, seeds),
-            metrics={**_scores(row), "rank": row["rank"], **_means(seeds), **total_usage(seeds)},
+            # Ours last: a script may call a metric `std` or `n` too.
+            metrics={**_means(seeds), **_scores(row), "rank": row["rank"], **total_usage(seeds)},
             curve=curve,
             datasets=_datasets(seeds),
             state=_state(seeds),
             started_at=min(started, default=0.0),
             ended_at=max(result.ended_at for result in seeds),
-            updated_at=self._updated_at,
         )
 
     def _name(self, row: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,20 @@ def test_a_database_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     write(tmp_path)
     assert rows(database, "SELECT run_uuid FROM runs") == before
     assert not list(tmp_path.glob("blank-*"))
+
+
+def test_a_folder_that_was_copied_or_moved_keeps_its_artifacts_to_itself(
+    cache: Path, tmp_path: Path
+) -> None:
+    original = write(tmp_path / "original")
+    (tmp_path / "original" / "mlflow-artifacts").mkdir(exist_ok=True)
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    copy = write(tmp_path / "copy")
+    places = {
+        database: rows(database, "SELECT artifact_location FROM experiments WHERE name = 'toy'")
+        + rows(database, "SELECT artifact_uri FROM runs")
+        for database in (original, copy)
+    }
+    assert len(places[copy]) == len(places[original]) > 1
+    for database, found in places.items():
+        assert all((database.parent / "mlflow-artifacts").as_uri() in uri for (uri,) in found)

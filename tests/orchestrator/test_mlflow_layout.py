@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from cluster.job import Cause, Failure, State
 from orchestrator.comparing.report import Report
 from orchestrator.planning.trial import Trial, TrialResult, TrialUsage
-from orchestrator.running.summary import sweep_summary
+from orchestrator.running.past import Past, past_summary
 from orchestrator.running.tracking import SweepInfo
 from orchestrator.running.tracking.records import trial_record
 from tests.mlflow_records import models_of
@@ -70,7 +71,8 @@ def show(place: Place, sweep: str, results: list[TrialResult]) -> None:
     """Write a sweep as the end of a run does."""
     tracker = place.tracker()
     tracker.start(SweepInfo(name=sweep, id=sweep, files={"sweep.yaml": "name: x\n"}), results)
-    tracked = tracker.finish(State.FINISHED, sweep_summary(Report(sweep, State.FINISHED, results)))
+    summary = past_summary(Report(sweep, State.FINISHED, results), Past(ended_at=time.time()))
+    tracked = tracker.finish(State.FINISHED, summary)
     assert tracked.faults == ()
     assert tracked.is_complete
 
@@ -129,6 +131,18 @@ def test_its_curve_lies_over_those_of_its_trials(place: Place) -> None:
     assert means == [(s, pytest.approx(fmean(curve[s] for curve in drawn))) for s in STEPS]
 
 
+def test_what_a_script_calls_as_we_do_stays_with_its_trials(place: Place) -> None:
+    made = [
+        replace(r, metrics={**r.metrics, "validation/n": 17.0, "validation/std": 0.5})
+        for r in trials()
+    ]
+    show(place, "own names", made)
+    best, _ = configs(place, "own names")
+    assert best.data.metrics["validation/n"] == 3
+    assert best.data.metrics["validation/std"] == pytest.approx(0.01)
+    assert place.runs("own names", "trial")[0].data.metrics["validation/n"] == 17
+
+
 def test_new_seeds_draw_a_config_anew_and_keep_what_people_wrote_on_it(place: Place) -> None:
     show(place, "grown configs", trials((1, 2)))
     old, _ = configs(place, "grown configs")
@@ -163,6 +177,50 @@ def test_a_rank_changes_in_place_where_only_the_others_have_changed(place: Place
     assert loser.info.status == "FINISHED"
     assert loser.data.tags["fanflare.is_tied"] == "false"
     assert winner.data.params["learning_rate"] == "0.03"
+
+
+def test_a_config_that_left_the_sweep_is_kept_and_ranks_no_more(place: Place) -> None:
+    results = trials()
+    show(place, "narrowed", results)
+    (left, _) = configs(place, "narrowed")
+    place.client().set_tag(left.info.run_id, "mlflow.note.content", "promising")
+
+    show(place, "narrowed", results[3:])
+
+    (alone,) = configs(place, "narrowed")
+    assert alone.data.params["learning_rate"] == "0.03"
+    assert alone.data.metrics["rank"] == 1
+    assert "fanflare.is_tied" not in alone.data.tags, "there is no other to be tied with"
+    (former,) = place.runs("narrowed", "former config")
+    assert former.info.run_id == left.info.run_id
+    assert former.data.tags["mlflow.note.content"] == "promising"
+    assert {run.data.params["learning_rate"] for run in place.runs("narrowed", "trial")} == {"0.03"}
+    assert len(place.runs("narrowed", "former trial")) == 3
+    (parent,) = place.runs("narrowed", "sweep")
+    assert parent.data.metrics["num_trials"] == 3
+
+    show(place, "narrowed", results)
+
+    ranks = {run.info.run_id: run.data.metrics["rank"] for run in configs(place, "narrowed")}
+    assert ranks == {left.info.run_id: 1, alone.info.run_id: 2}
+    assert len(place.runs("narrowed", "trial")) == 6
+    assert place.runs("narrowed", "former config") == place.runs("narrowed", "former trial") == []
+
+
+def test_a_seed_that_left_the_sweep_counts_no_more(place: Place) -> None:
+    results = trials()
+    show(place, "fewer seeds", results)
+    show(place, "fewer seeds", [result for result in results if result.trial.seed != 2])
+
+    assert len(place.runs("fewer seeds", "former trial")) == 2
+    assert len(place.runs("fewer seeds", "config")) == 2
+    best, _ = configs(place, "fewer seeds")
+    assert best.data.metrics["validation/n"] == 2
+    # The curves are seed / step.
+    assert place.history(best, "train/loss") == [(s, pytest.approx(2 / s)) for s in STEPS]
+    (model,) = models_of(place.uri, "fewer seeds").values()
+    values = {name: value for name, _, _, value, _ in model["metrics"]}
+    assert values["validation/std"] == best.data.metrics["validation/std"]
 
 
 def test_writing_the_same_again_changes_nothing(place: Place) -> None:
@@ -248,6 +306,12 @@ def test_what_was_used_is_summed_and_of_peaks_the_highest_is_told(place: Place) 
         ("mini-lm", "bbc-news", {"method": "probe"}, "probe · bbc-news · seed 1"),
         ("mini-lm", "bbc-news", {}, "mini-lm · bbc-news · seed 1"),
         ("", "", {"lr": 0.1, "depth": 2}, "lr=0.1 depth=2 · seed 1"),
+        (
+            "",
+            "",
+            {"run": "python train.py --lr {lr}", "lr": 1},
+            "lr=1 run=python train.py --lr {lr} · seed 1",
+        ),
         ("", "", {}, "seed 1"),
     ],
 )

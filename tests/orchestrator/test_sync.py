@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,30 @@ def test_what_a_run_with_no_tracking_gave_can_be_shown_later(toy: Any, tmp_path:
     [parent] = runs_of(uri, "toy", "sweep")
     assert parent.info.status == "FAILED"
     assert "leaderboard.csv" in {f.path for f in client_of(uri).list_artifacts(parent.info.run_id)}
+
+
+def test_what_left_the_sweep_is_told_from_what_is_in_it(toy: Any, tmp_path: Path) -> None:
+    uri = default_tracking_uri(tmp_path)
+    narrow = [{"value": [1, 2], "anything": [{"a": 1}]}]
+
+    def shown() -> Counter[str]:
+        return Counter(run.data.tags["fanflare.kind"] for run in runs_of(uri, "toy"))
+
+    all_of_it = {"sweep": 1, "config": NUM_CONFIGS, "trial": NUM_TRIALS}
+    run(toy_sweep(toy, tracking={"uri": uri}), backend="inline")
+    assert shown() == all_of_it
+
+    run(toy.sweep(narrow, seeds=2, tracking="off"), backend="inline")
+    assert shown() == all_of_it
+    assert sync(toy.sweep(narrow, seeds=2, tracking={"uri": uri})).exit_code == 0
+    former = {"former config": NUM_CONFIGS - 2, "former trial": NUM_TRIALS - 4}
+    assert shown() == {"sweep": 1, "config": 2, "trial": 4, **former}
+    [parent] = runs_of(uri, "toy", "sweep")
+    assert (parent.data.metrics["num_trials"], parent.data.metrics["num_finished"]) == (4, 4)
+    assert {run.data.metrics["rank"] for run in runs_of(uri, "toy", "config")} == {1, 2}
+
+    run(toy_sweep(toy, tracking={"uri": uri}), backend="inline")
+    assert shown() == all_of_it
 
 
 def test_a_sync_that_was_killed_is_ended_by_the_next(toy: Any, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from cluster.job import State
 from orchestrator.running.tracking.records import (
     CONFIG_ID_TAG,
     CONTENT_TAG,
+    FORMER,
     KIND_TAG,
     NOTE_TAG,
+    NUMBERS_TAG,
     TRIAL_ID_TAG,
     RunRecord,
 )
@@ -52,7 +54,7 @@ class KnownRun:
     @property
     def key(self) -> tuple[str, str]:
         """Return kind and id, as :attr:`RunRecord.key`; the id is empty for a foreign run."""
-        kind = self.tags.get(KIND_TAG, "")
+        kind = self.tags.get(KIND_TAG, "").removeprefix(FORMER)
         return kind, self.tags.get(TRIAL_ID_TAG if kind == "trial" else CONFIG_ID_TAG, "")
 
     def holds(self, record: RunRecord) -> bool:
@@ -64,8 +66,11 @@ class KnownRun:
         return is_same and is_ended
 
     def is_outdated(self, record: RunRecord) -> bool:
-        """Return whether a config has gained trials: MLflow takes no point of a curve back."""
-        return record.kind == "config" and self.ended_ms not in (0, record.ended_ms)
+        """Return whether a config has other trials now: MLflow takes no point of a curve back."""
+        if record.kind != "config":
+            return False
+        is_same = self.tags.get(NUMBERS_TAG) == record.tags[NUMBERS_TAG]
+        return not is_same or self.ended_ms not in (0, record.ended_ms)
 
     @property
     def foreign_tags(self) -> dict[str, str]:

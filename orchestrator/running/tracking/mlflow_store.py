@@ -10,24 +10,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    RunTag,
-    ViewType,
-)
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
-    MLFLOW_DATASET_CONTEXT,
     MLFLOW_LOGGED_ARTIFACTS,
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NOTE,
@@ -40,13 +30,14 @@ from orchestrator.running.tracking.known import KnownRun
 from orchestrator.running.tracking.mlflow_client import engine_of, open_client, translated
 from orchestrator.running.tracking.mlflow_models import SweepModels
 from orchestrator.running.tracking.mlflow_rows import RunRows
+from orchestrator.running.tracking.mlflow_values import dataset_input, table
 from orchestrator.running.tracking.records import (
     CONFIG_ID_TAG,
+    FORMER,
     KIND_TAG,
     PASSING_TAGS,
     SWEEP_ID_TAG,
     TRIAL_ID_TAG,
-    DatasetUse,
     RunRecord,
     as_texts,
     config_record,
@@ -152,11 +143,11 @@ class MlflowStore:
             StoreError: MLflow could not be reached or refused something.
         """
         with translated():
-            self._settle()
+            runs = self._settle()
             files = dict(summary.files)
             tags = {MLFLOW_RUN_NOTE: mask_credentials(summary.note)}
             if summary.leaderboard:
-                files[LEADERBOARD] = _table(summary.leaderboard)
+                files[LEADERBOARD] = table(summary.leaderboard)
                 tags[MLFLOW_LOGGED_ARTIFACTS] = json.dumps([{"path": LEADERBOARD, "type": "table"}])
             self._log_files(files)
             self._write_models(summary)
@@ -169,6 +160,8 @@ class MlflowStore:
                 self._parent.id, metrics=metrics, tags=[RunTag(*pair) for pair in tags.items()]
             )
             self._client.set_terminated(self._parent.id, str(state), ended_ms)
+            if summary.ids is not None:
+                self._mark_former(runs, summary.ids)
 
     def _write_models(self, summary: SweepSummary) -> None:
         chosen = [config for config in summary.configs if config.config_id in summary.models]
@@ -220,7 +213,7 @@ class MlflowStore:
             params=[Param(*p) for p in record.params.items() if p[0] not in known.params],
         )
         if record.datasets:
-            self._client.log_inputs(known.id, [_dataset(use) for use in record.datasets])
+            self._client.log_inputs(known.id, [dataset_input(use) for use in record.datasets])
         # The state comes last: a run in a final state is a complete one.
         self._client.set_terminated(known.id, str(record.state), record.ended_ms or None)
         self._runs[record.key] = known.completed(record)
@@ -249,8 +242,8 @@ class MlflowStore:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
 
-    def _settle(self) -> None:
-        """End the runs of writers that were killed, and drop second runs of one trial."""
+    def _settle(self) -> list[KnownRun]:
+        """End the runs of writers that were killed, drop second runs, and return all others."""
         # The pages of a search would shift under the deletions.
         ours = [run for run in self._children() if run.key[1]]
         for run in ours:
@@ -258,6 +251,15 @@ class MlflowStore:
                 self._client.delete_run(run.id)
             elif run.state == State.RUNNING:
                 self._client.set_terminated(run.id, str(State.KILLED))
+        return [run for run in ours if self._runs[run.key].id == run.id]
+
+    def _mark_former(self, runs: Iterable[KnownRun], ids: Collection[str]) -> None:
+        """Tell the runs of what is part of the sweep from those of what no longer is."""
+        for run in runs:
+            kind, owner = run.key
+            wanted = kind if owner in ids else FORMER + kind
+            if run.tags[KIND_TAG] != wanted:
+                self._client.set_tag(run.id, KIND_TAG, wanted)
 
     def _children(self, condition: str = "") -> Iterator[KnownRun]:
         return self._search(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent.id}'{condition}")
@@ -283,15 +285,3 @@ class MlflowStore:
                 data = content.encode() if isinstance(content, str) else content
                 Path(folder, name).write_bytes(data)
             self._client.log_artifacts(self._parent.id, folder)
-
-
-def _dataset(use: DatasetUse) -> DatasetInput:
-    dataset = Dataset(use.name, use.digest, "fanflare", use.source, profile=use.profile)
-    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, use.split)])
-
-
-def _table(rows: Any) -> str:
-    """Return rows as MLflow keeps tables. Its own `log_table` adds to the rows of earlier runs."""
-    columns = list(rows[0])
-    data = [[row.get(column) for column in columns] for row in rows]
-    return json.dumps({"columns": columns, "data": data}, default=str)

@@ -16,6 +16,7 @@ from cluster.job import State
 from orchestrator.planning.trial import TrialResult
 from orchestrator.running.tracking.detail import Detail
 from orchestrator.running.tracking.lane import Lane, Patience, Task
+from orchestrator.running.tracking.moved import FOLDER, follow
 from orchestrator.running.tracking.records import RunRecord, config_record, trial_record
 from orchestrator.running.tracking.tracker import (
     NullTracker,
@@ -180,6 +181,8 @@ class MlflowTracker:
                     os.environ.setdefault(name, value)
                 # MLflow takes seconds to import: here it delays no one.
                 module = importlib.import_module("orchestrator.running.tracking.mlflow_store")
+                if database := sqlite_path(self._uri):
+                    follow(database, self._sweep.name)
                 self._store = module.MlflowStore.open(
                     self._uri, self._sweep, self._artifact_location()
                 )
@@ -189,7 +192,7 @@ class MlflowTracker:
         if is_server(self._uri):
             return None
         database = sqlite_path(self._uri)
-        folder = database.parent / "mlflow-artifacts" if database else self._artifact_folder
+        folder = database.parent / FOLDER if database else self._artifact_folder
         return folder.resolve().as_uri()
 
     def _is_down(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cluster.job import State
-from orchestrator.comparing.wording import format_params
+from orchestrator.comparing.wording import format_params, format_value
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.tracking.tracker import ConfigSummary
 from orchestrator.running.tracking.uris import mask_credentials
@@ -23,17 +23,26 @@ from orchestrator.running.tracking.usage import usage_metrics
 from pipelines.contract import digest_of
 
 KIND_TAG = "fanflare.kind"
+FORMER = "former "
+"""Stands before the kind of a run whose trial or config is no longer part of its sweep."""
 SWEEP_ID_TAG = "fanflare.sweep_id"
 TRIAL_ID_TAG = "fanflare.trial_id"
 CONFIG_ID_TAG = "fanflare.config_id"
 CONTENT_TAG = "fanflare.content"
 """A digest of all that a config's run shows, by which a change is seen."""
+NUMBERS_TAG = "fanflare.numbers"
+"""A digest of a config's own numbers, all but its rank: they change if its trials do."""
 NOTE_TAG = "mlflow.note.content"
 """MLflow's own: the description of a run, in Markdown."""
 PASSING_TAGS = frozenset(
-    {"fanflare.failure_cause", "fanflare.failure_message", "fanflare.not_finite"}
+    {
+        "fanflare.failure_cause",
+        "fanflare.failure_message",
+        "fanflare.is_tied",
+        "fanflare.not_finite",
+    }
 )
-"""Tags that a later result of the same trial may have to remove."""
+"""Tags that a later result of the same trial or config may have to remove."""
 
 MAX_VALUE_LENGTH = 5000
 """Characters of a tag or param: MLflow 3 cuts params at 6,000, MLflow 2 tags at 5,000."""
@@ -127,7 +136,9 @@ def trial_record(result: TrialResult) -> RunRecord:
 
 def _trial_name(trial: Trial) -> str:
     """Return a name for people; where nothing else tells trials apart, with its params."""
-    what = trial.method or trial.model or format_params(trial.params)[:MAX_PARAMS_LENGTH]
+    # Long ones last: a command would take all the room.
+    params = dict(sorted(trial.params.items(), key=lambda item: len(format_value(item[1])) > 20))
+    what = trial.method or trial.model or format_params(params)[:MAX_PARAMS_LENGTH]
     return " · ".join(part for part in (what, trial.task, f"seed {trial.seed}") if part)
 
 
@@ -143,7 +154,9 @@ def config_record(config: ConfigSummary) -> RunRecord:
     points = [*final, *(p for p in curve if p.step < last_step or p.name not in names)]
     tags = as_texts({**config.tags, KIND_TAG: "config", CONFIG_ID_TAG: config.config_id})
     params = as_texts(config.params)
-    values = [config.name, tags, params, [(p.name, p.step, p.value) for p in points]]
+    numbers = [(p.name, p.step, p.value) for p in points]
+    own = [number for number in numbers if number[0] != "rank"]
+    content = [config.name, tags, params, numbers]
     return RunRecord(
         kind="config",
         id=config.config_id,
@@ -151,7 +164,7 @@ def config_record(config: ConfigSummary) -> RunRecord:
         state=config.state,
         started_ms=times.started_ms,
         ended_ms=times.ended_ms,
-        tags={**tags, CONTENT_TAG: digest_of(values)[:16]},
+        tags={**tags, CONTENT_TAG: digest_of(content)[:16], NUMBERS_TAG: digest_of(own)[:16]},
         params=params,
         points=points,
         datasets=[dataset_use(dataset) for dataset in config.datasets],

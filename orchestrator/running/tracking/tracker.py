@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,6 +70,9 @@ class SweepSummary:
     configs: Sequence[ConfigSummary] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     """What MLflow's page of models calls those of the chosen configs, by config id."""
+    ids: Collection[str] | None = None
+    """Of all trials and configs of the sweep: runs of others are marked as former ones. None if
+    that is not known, and then no mark is changed."""
     ended_at: float = 0.0
     """Unix time in seconds at which the last run of the sweep ended; 0 for now."""
 
