@@ -26,6 +26,8 @@ class Cause(StrEnum):
 
     BUG = "bug"
     """The code raised; running it again would raise again."""
+    COMMAND = "command"
+    """A program of the user's own did not end well; it would not another time either."""
     DIVERGED = "diverged"
     """The training loss is no longer finite."""
     INPUT = "input"

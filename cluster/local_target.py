@@ -18,10 +18,14 @@ import psutil
 from filelock import FileLock
 
 from cluster.job import State
+from cluster.naming import sweep_id
 from cluster.profile import Profile
 from cluster.target import Problem, Standing, Submission, TargetError
 
 POLL_S = 0.5
+STOPPING_S = 30.0
+"""Seconds for which a driver that was cancelled is waited for."""
+
 _SAME_START_S = 2.0
 """A process of the same number that began so much later is another one."""
 
@@ -41,10 +45,10 @@ class LocalTarget:
         """Start a detached process, or return the one that has not ended.
 
         Raises:
-            TargetError: The store is no folder of this machine.
+            TargetError: There is no folder in which it could note what it started.
         """
         folder = _folder(submission.name, submission.store)
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         with FileLock(folder / "submit.lock"):
             last = self.standing(submission.name, submission.store)
             if last is not None and not last.state.is_final():
@@ -61,9 +65,11 @@ class LocalTarget:
         log = folder / f"driver-{number:04d}.log"
         # `sh` notes the exit code, so that it is known when nobody waits for the process.
         code = 'exec 3>"$0"; "$@" 3>&-; echo $? >&3'
+        # The current folder is that of a run in the foreground, for what the sweep leaves there;
+        # with `-P` no module in it is taken for one of Python's own.
+        program = [sys.executable, "-P", "-m", submission.module, str(root)]
         process = subprocess.Popen(  # noqa: S603 - our own module
-            ["/bin/sh", "-c", code, str(log) + ".code", sys.executable, "-m", submission.module],
-            cwd=root,
+            ["/bin/sh", "-c", code, f"{log}.code", *program],
             env={**os.environ, **self._env, "PYTHONPATH": _path(root), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log.open("ab"),
@@ -88,7 +94,9 @@ class LocalTarget:
             return None
         code = _exit_code(folder, note)
         state, message = State.RUNNING, ""
-        if code is not None:
+        if code == 128 + signal.SIGTERM:  # as the shell counts
+            state, message = State.KILLED, "the driver was ended before it could record anything"
+        elif code is not None:
             state = State.FINISHED if code == 0 else State.FAILED
             message = "" if code == 0 else f"the driver ended with exit code {code}"
         elif _process(note) is None:
@@ -128,14 +136,26 @@ class LocalTarget:
                 yield rest
 
     def cancel(self, name: str, store: str) -> None:
-        """Send SIGTERM to the driver, which records the end; its children follow it."""
+        """Send SIGTERM to the driver, which records the end, and wait for it.
+
+        Raises:
+            TargetError: It has not ended after :data:`STOPPING_S`.
+        """
         note = _note(_folder(name, store))
-        process = _process(note) if note else None
-        if process is None:
-            return
-        for child in process.children():  # the driver; the shell waits for it
+        told: set[int] = set()
+        deadline = time.monotonic() + STOPPING_S
+        while note and (shell := _process(note)) is not None:
+            if time.monotonic() > deadline:
+                raise TargetError(
+                    f"process {shell.pid} was told to end and still runs after {STOPPING_S:.0f} s: "
+                    "its log tells what it does; submit again when it has ended"
+                )
             with contextlib.suppress(psutil.NoSuchProcess):
-                child.send_signal(signal.SIGTERM)
+                for child in shell.children():  # the driver, once the shell has started it
+                    if child.pid not in told:  # a second signal would disturb the end
+                        child.send_signal(signal.SIGTERM)
+                        told.add(child.pid)
+            time.sleep(0.1)
 
 
 def _path(root: Path) -> str:
@@ -147,8 +167,30 @@ def _path(root: Path) -> str:
 
 def _folder(name: str, store: str) -> Path:
     if "://" in store:
-        return Path(tempfile.gettempdir()).resolve() / "fanflare" / name
+        return _own_folder() / f"{name}-{sweep_id(name, store)}"
     return Path(store) / "sweeps" / name
+
+
+def _own_folder() -> Path:
+    """Return where a user keeps what belongs into a store that is no folder."""
+    return Path(tempfile.gettempdir()).resolve() / f"fanflare-{os.getuid()}"
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of a submission; a user's own one lets nobody else in.
+
+    Raises:
+        TargetError: It cannot be made, or somebody else has laid it there.
+    """
+    try:
+        own = _own_folder()
+        if folder.is_relative_to(own):
+            own.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if own.lstat().st_uid != os.getuid():
+                raise TargetError(f"{own} belongs to another user: remove it, or set TMPDIR")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"the folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _note(folder: Path) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from cluster.addresses import has_password
 from cluster.job import Resources
@@ -23,6 +24,9 @@ DNS_LABEL = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 OBJECT_STORE_SHARE = 0.3
 """The part of a node's memory that Ray's object store takes, by Ray's own default."""
+
+TARGETS = ("local", "kubernetes")
+"""The targets that a word names; a Ray cluster is named by its address."""
 
 _Name = Annotated[str, Field(pattern=DNS_LABEL)]
 
@@ -45,6 +49,16 @@ class Bucket(_Part):
     uri: str = Field(pattern=r"^(s3|gs|abfss|file)://[^\s@]+$")
     """A URI of `pyarrow.fs` as `s3://bucket/path` or `gs://bucket/path`, without credentials: pods
     get these by `env`, a laptop by its own environment."""
+
+    @field_validator("uri")
+    @classmethod
+    def _without_credentials(cls, value: str) -> str:
+        if has_password(value):
+            raise ValueError(
+                "credentials do not belong into a profile: pods get them by `env` from a Secret, "
+                "this machine by its own environment"
+            )
+        return value
 
 
 class Volume(_Part):
@@ -224,6 +238,18 @@ class Profile(_Part):
     max_retries: int = Field(default=3, ge=0)
     """New clusters that are made when the head is lost; finished trials are not repeated."""
 
+    @field_validator("target", mode="before")
+    @classmethod
+    def _a_known_target(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in TARGETS:
+            raise PydanticCustomError(
+                "unknown_target",
+                "`local`, `kubernetes`, or a Ray cluster that is there by the address of its "
+                "dashboard, as `ray: http://head:8265`",
+                {"expected": repr(TARGETS)},
+            )
+        return value
+
     @field_validator("tracking_uri")
     @classmethod
     def _without_password(cls, value: str | None) -> str | None:
@@ -236,14 +262,11 @@ class Profile(_Part):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.target == "local":
-            return self
-        if self.storage is None:
-            raise ValueError("`storage` is required: pods and this machine share nothing else")
+        required = [] if self.target == "local" else ["storage"]
         if self.target == "kubernetes" and self.ray_cluster is None:
-            missing = [name for name in ("image", "workers") if not getattr(self, name)]
-            if missing:
-                raise ValueError(f"for kubernetes also required: {', '.join(missing)}")
+            required += ["image", "workers"]
+        if missing := [name for name in required if not getattr(self, name)]:
+            raise ValueError(f"for {self.kind} also required: {', '.join(missing)}")
         return self
 
     @property

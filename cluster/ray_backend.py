@@ -188,8 +188,15 @@ def _start_ray(address: str) -> None:
             "_node_ip_address": "127.0.0.1",
         }
     handler = signal.getsignal(signal.SIGTERM)
-    ray.init(**options, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-    if threading.current_thread() is threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    try:
+        ray.init(**options, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    except SystemExit:
+        if is_main:  # a SIGTERM while Ray starts met Ray's own handler; it is for ours
+            signal.signal(signal.SIGTERM, handler)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    if is_main:
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own there, which calls sys.exit
 
 

@@ -118,7 +118,7 @@ class RayJobsTarget:
         yield from lines.rest()
 
     def cancel(self, name: str, store: str) -> None:
-        """End the newest submission of a sweep, if it has not ended.
+        """End the newest submission of a sweep, if it has not ended, and wait for its end.
 
         Raises:
             TargetError: The cluster cannot be asked, or cannot end it.
@@ -127,10 +127,16 @@ class RayJobsTarget:
         if newest is None or newest.state.is_final():
             return None
         self._api.ask(lambda client: client.stop_job(newest.id))
-        deadline = time.monotonic() + PENDING_S
-        while self._state(newest.id) is State.SCHEDULED:
-            if time.monotonic() > deadline:
+        stopped_at = time.monotonic()
+        while not (state := self._state(newest.id)).is_final():
+            waited_s = time.monotonic() - stopped_at
+            if state is State.SCHEDULED and waited_s > PENDING_S:
                 return self._forget(newest.id)
+            if waited_s > STOPPING_S + PENDING_S:
+                raise RayApiError(
+                    f"{newest.id} was told to end and still runs after {waited_s:.0f} s",
+                    "its logs tell what it does; submit again when it has ended",
+                )
             time.sleep(0.5)
         return None
 
@@ -177,7 +183,7 @@ class RayJobsTarget:
         return Standing(
             id=job.submission_id,
             state=state,
-            message=(job.message or "").strip().partition("\n")[0],
+            message=_first_line(job.message or ""),
             action=_ACTIONS.get(state, ""),
             owner=told.get(OWNER, ""),
             bundle=told.get(BUNDLE, ""),
@@ -229,6 +235,11 @@ class _Lines:
     def rest(self) -> list[str]:
         """Return the last line, where it has no end."""
         return [self._rest] if self._rest else []
+
+
+def _first_line(message: str) -> str:
+    """Return what Ray says of a job, without the logs that it hangs onto it."""
+    return message.strip().partition("\n")[0].partition(", last available logs")[0]
 
 
 def _told_size(error: RefusedError, bundle: Bundle) -> TargetError:

@@ -15,7 +15,6 @@ artifact or none, on a filesystem with or without rename.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import fs
 
+from cluster.addresses import without_password
 from cluster.artifact import Record, StoredArtifact, StoreError
 from cluster.layout import artifact_path, files_of, logs_path, record_path
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 MIN_FREE_BYTES = 64 * 2**20
 """Below this much free space a store counts as full."""
 
-_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 PART = ".part"
 """The end of a file's name while it is being written."""
 
@@ -60,7 +59,7 @@ class Store:
             try:
                 self._fs, self.root = fs.FileSystem.from_uri(location)
             except (pa.ArrowException, OSError) as error:
-                fault = _without_password(str(error))
+                fault = without_password(str(error))
                 raise StoreError(f"cannot open the store {self.shown!r}: {fault}") from error
             if not self.root:
                 raise StoreError(f"cannot open the store {self.shown!r}: it names no bucket")
@@ -68,12 +67,17 @@ class Store:
     @property
     def shown(self) -> str:
         """The location as a message may show it: without a password."""
-        return _without_password(self.location)
+        return without_password(self.location)
 
     @property
     def is_local(self) -> bool:
         """Whether the store is a folder of this machine."""
         return isinstance(self._fs, fs.LocalFileSystem)
+
+    @property
+    def place(self) -> str:
+        """The location as another process opens it: an absolute path, or the URI."""
+        return self.root if self.is_local else self.location
 
     def check(self) -> None:
         """Write and remove a small file.
@@ -281,10 +285,6 @@ class Store:
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}"
-
-
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def _to_json(content: Any) -> bytes:

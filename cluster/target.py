@@ -21,7 +21,8 @@ class Submission:
     bundle: Bundle
     """Code and files; on every node they lie under one folder, where the program is started."""
     module: str
-    """The Python module that drives the sweep, run by `python -m MODULE` in the bundle's folder."""
+    """The Python module that drives the sweep, run by `python -m MODULE` in the bundle's folder, or
+    with that folder as its argument."""
     shapes: Sequence[Resources]
     """What the jobs ask for, each shape once."""
     owner: str
@@ -91,7 +92,7 @@ class Target(Protocol):
        between; with `follow` it ends when the submission does.
     6. `cancel` asks a submission to end in good order: finished trials stay; cancelling what has
        ended does nothing.
-    7. After an end the same name can be submitted again.
+    7. After an end, and after `cancel` has returned, the same name can be submitted again.
     """
 
     def problems(self, submission: Submission) -> Sequence[Problem]:

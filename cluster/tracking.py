@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from cluster.addresses import has_password, is_this_machine
+from cluster.addresses import has_password, is_this_machine, without_password
 from cluster.target import Problem
 
 _REMEDY = (
@@ -22,7 +23,7 @@ def tracking_problems(uri: str | None) -> Iterator[Problem]:
     parts = urlsplit(uri)
     shown, fault = uri, ""
     if has_password(uri):
-        shown = uri.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}")
+        shown = without_password(re.sub(r"://\S*@", "://***@", uri))
         fault = "holds a password, which would travel with the sweep and stay in its store"
     elif parts.scheme in ("", "file"):
         fault = "is a folder: every machine has its own, and this one would see none"

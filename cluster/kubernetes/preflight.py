@@ -7,7 +7,7 @@ server's own dry run, which comes last, and the pods will tell.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cluster import naming
@@ -62,14 +62,7 @@ def preflight(submission: Submission, profile: Profile, api: Api) -> list[Proble
         api: The API server.
     """
     made = manifests(submission, profile)
-    found = [
-        *profile_problems(profile),
-        *image_problems(profile),
-        *tracking_problems(submission.tracking_uri),
-        *(problem for manifest in made for problem in rule_problems(manifest)),
-        *placement_problems(submission.shapes, profile),
-        *store_problems(profile, made),
-    ]
+    found = offline_problems(submission, profile, made)
     try:
         api.transport.ask("GET", "/version", patience_s=_QUICK_S)
     except TargetError as error:
@@ -90,6 +83,26 @@ def preflight(submission: Submission, profile: Profile, api: Api) -> list[Proble
     for check in remote:
         found += _seen(check)
     return [*missing, *found]
+
+
+def offline_problems(
+    submission: Submission, profile: Profile, made: Sequence[Mapping[str, Any]]
+) -> list[Problem]:
+    """Return the faults for which no API server has to be asked.
+
+    Args:
+        submission: What would be sent.
+        profile: Where to.
+        made: The objects made of both.
+    """
+    return [
+        *profile_problems(profile),
+        *image_problems(profile),
+        *tracking_problems(submission.tracking_uri),
+        *(problem for manifest in made for problem in rule_problems(manifest)),
+        *placement_problems(submission.shapes, profile),
+        *store_problems(profile, made),
+    ]
 
 
 def _seen(check: Callable[[], Iterator[Problem]]) -> list[Problem]:

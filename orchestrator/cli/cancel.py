@@ -10,6 +10,7 @@ from orchestrator.cli.console import (
     command_line,
     print_hint,
     print_json,
+    print_waiting,
     stdout,
 )
 from orchestrator.submitting.profile_file import read_profile
@@ -25,7 +26,7 @@ def cancel(
     json: JsonOption = False,
 ) -> None:
     """End a submitted sweep; its finished trials are kept, and `retry` goes on with the rest."""
-    sent = Sent(sweep, read_profile(cluster), store)
+    sent = Sent(sweep, read_profile(cluster), store, print_waiting)
     before = sent.cancel()
     if json:
         print_json({"sweep": sent.name, "cancelled": before.to_json() if before else None})

@@ -1,6 +1,7 @@
 """The door through which a cluster comes: runs the sweep of the bundle in which it was started.
 
-`python -m orchestrator.cli.drive`, in the folder of an unpacked bundle. Its exit code is 0
+`python -m orchestrator.cli.drive [FOLDER]`, the folder of an unpacked bundle, by default the
+current one; what the sweep itself leaves in the current folder stays there. Its exit code is 0
 whenever the store knows how the sweep ended, also where trials have failed: anything else asks
 whoever started it for another attempt.
 """
@@ -26,7 +27,7 @@ def main() -> None:
     console = stderr()
     try:
         with display_on(console) as display:
-            report = drive(Path.cwd(), display)
+            report = drive(Path(*sys.argv[1:2]).resolve(), display)
     except (FanflareError, StoreError) as error:
         console.print(str(error), markup=False, highlight=False)
         sys.exit(EXIT_BROKEN)

@@ -18,6 +18,7 @@ from orchestrator.cli.console import (
     print_waiting,
     stderr,
 )
+from orchestrator.cli.submit import EXIT_BAD_INPUT, show_problems
 from orchestrator.errors import SubmissionError
 from orchestrator.running.saved_sweep import keep_bundle
 from orchestrator.submitting.profile_file import read_profile, store_here
@@ -34,7 +35,10 @@ def manifest(
     ] = 1,
     json: JsonOption = False,
 ) -> None:
-    """Print the objects of a sweep for `kubectl apply --server-side`; the store gets its code."""
+    """Print the objects of a sweep for `kubectl apply --server-side`; the store gets its code.
+
+    Exit codes: 0 printed, 2 bad input, or something that `submit` would not send either.
+    """
     profile = read_profile(cluster)
     if profile.kind != "kubernetes":
         raise SubmissionError(
@@ -43,8 +47,12 @@ def manifest(
     prepared = prepare(sweep, profile, say=print_waiting)
     # Late: a command that sends nothing to Kubernetes need not know it.
     from cluster.kubernetes.manifest import manifests  # noqa: PLC0415
+    from cluster.kubernetes.preflight import offline_problems  # noqa: PLC0415
 
     made = manifests(prepared.submission, profile, number=number)
+    if problems := offline_problems(prepared.submission, profile, made):
+        show_problems(problems)
+        sys.exit(EXIT_BAD_INPUT)
     here = store_here(profile)
     if here is not None and "://" in here:
         keep_bundle(Store(here), prepared.submission.bundle)

@@ -46,8 +46,8 @@ def submit(
 ) -> None:
     """Send a sweep and return; while it runs, the same command attaches to it.
 
-    Exit codes: 0 accepted (with --wait: all finished), 1 some trials failed, 2 bad input or a
-    problem of the cluster.
+    Exit codes: 0 accepted (with --wait: all finished), 1 some trials failed, 2 bad input, a problem
+    of the cluster, or another version of the sweep runs.
     """
     profile = read_profile(cluster)
     prepared = prepare(sweep, profile, store=store, say=print_waiting)
@@ -60,11 +60,12 @@ def submit(
         return
     submitted = send(prepared, profile)
     name = prepared.submission.name
-    if json and not wait:
-        print_json(submitted.to_json())
-        return
     if not json:
         _show(submitted, name, cluster, store)
+    elif not (wait and submitted.is_same):
+        print_json(submitted.to_json())
+    if not submitted.is_same:
+        sys.exit(EXIT_BAD_INPUT)
     if wait:
         sys.exit(follow(Sent(sweep, profile, store), json=json))
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from cluster.addresses import without_password
 from orchestrator.errors import Fault, InvalidSweepError, nearest_name
 from orchestrator.planning.sweep_file import KeyPath, SweepFile
 from pipelines.contract import InputError
@@ -67,8 +68,8 @@ def faults_of(
 
 
 def shown(value: Any) -> str:
-    """Return a given value as a message shows it, cut where it is long."""
-    text = repr(value)
+    """Return a given value as a message shows it, without passwords, cut where it is long."""
+    text = without_password(repr(value))
     return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 3] + "..."
 
 

@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.addresses import without_password
+
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL)", re.I)
-_URI_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 _MIN_SECRET_CHARS = 6
 """A shorter value would blot out ordinary words."""
 
 
 def redact(text: str) -> str:
     """Return text without passwords in URIs and without the values of secret variables."""
-    text = _URI_PASSWORD.sub(r"\1:***@", text)
+    text = without_password(text)
     for secret in sorted(_secrets(), key=len, reverse=True):  # one may be part of another
         text = text.replace(secret, "***")
     return text

@@ -10,10 +10,10 @@ from cluster.profile import Profile
 from cluster.target import Submission, TargetError
 from orchestrator.errors import SubmissionError
 from orchestrator.running.checkup import Finding
+from orchestrator.submitting.own_code import PACKAGES
 from orchestrator.submitting.profile_file import store_there
 from orchestrator.submitting.sending import reached
 from orchestrator.submitting.submission import MODULE
-from orchestrator.submitting.travel import PACKAGES
 
 
 def examine_cluster(profile: Profile) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from cluster.artifact import StoreError
@@ -11,6 +12,8 @@ from cluster.bundle import Bundle
 from cluster.store import Store
 from orchestrator.comparing.report import Report
 from orchestrator.errors import SubmissionError
+from orchestrator.planning.sweep_file import SweepFile
+from orchestrator.planning.trial import ids_digest
 from orchestrator.running.options import RayCluster, RunOptions
 from orchestrator.running.progress import Observer
 from orchestrator.running.right_to_drive import WAIT_FOR_LOST_S
@@ -18,7 +21,6 @@ from orchestrator.running.saved_sweep import BUNDLE_NOTE, keep_bundle
 from orchestrator.running.session import run_opened
 from orchestrator.running.workspace import open_sweep
 from orchestrator.submitting.request import REQUEST_FILE, Request
-from orchestrator.submitting.travel import ids_digest
 
 
 def drive(root: Path, observer: Observer) -> Report:
@@ -33,14 +35,16 @@ def drive(root: Path, observer: Observer) -> Report:
         InvalidSweepError: The sweep, its store or its tracking server cannot be used from here.
     """
     request = Request.from_bytes((root / REQUEST_FILE).read_bytes())
-    sweep = Path(root, request.sweep)
-    if sweep.is_relative_to(root):
+    sweep = SweepFile.read(root / request.sweep)
+    if request.path:
+        sweep = replace(sweep, path=Path(request.path))
+    else:
         _keep(root, request.store)
     workspace = open_sweep(sweep, request.store)
-    if ids_digest(list(workspace.trials)) != request.trials:
+    if ids_digest(workspace.trials) != request.trials:
         raise SubmissionError(
-            f"{sweep.name} gives other trials here than where it was sent from: a file that it "
-            "names has changed, or packages have other versions"
+            f"{Path(request.sweep).name} gives other trials here than where it was sent from: a "
+            "file that it names has changed, or packages have other versions"
         )
     if request.joins:  # what is left in the current folder is for this run only
         os.chdir(tempfile.mkdtemp(prefix="fanflare-drive-"))

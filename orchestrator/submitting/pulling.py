@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from cluster.artifact import Record, StoreError
 from cluster.layout import files_of
 from cluster.store import Store
 from orchestrator.errors import SubmissionError
-from orchestrator.running.saved_sweep import bundle_path, saved_bundle
-from orchestrator.running.session import report
+from orchestrator.running.past import report
+from orchestrator.running.saved_sweep import bundle_path, saved_bundle, saved_id
 from orchestrator.running.workspace import Workspace
 from orchestrator.submitting.reading import Fetch
 
@@ -87,8 +88,11 @@ def pull(
         size_bytes += _copy(batch, source, target, fetch)
         done += len(batch)
         observer(done, len(records))
+    own_id = saved_id(target, workspace.sweep.name)
     for name in _traces(workspace):
         content = source.read_bytes(name)
+        if own_id and name.endswith("/sweep.json"):
+            content = _with_id(content, own_id)
         target.write_bytes(name, content)
         size_bytes += len(content)
     report_path = folder / "sweeps" / workspace.sweep.name / "report.html"
@@ -145,6 +149,14 @@ def _copy(batch: Sequence[_Wanted], source: Store, target: Store, fetch: Fetch |
         with_files = each.with_files and fetch is None
         size_bytes += target.take(source, each.record, with_files=with_files)
     return size_bytes
+
+
+def _with_id(content: bytes, own_id: str) -> bytes:
+    """Return a sweep's file under the id by which MLflow knows the runs of the store it comes to.
+
+    With the other's id the next `run` or `sync` here would make all of these runs once more.
+    """
+    return json.dumps({**json.loads(content), "id": own_id}, indent=1).encode()
 
 
 def _traces(workspace: Workspace) -> list[str]:

@@ -21,7 +21,7 @@ from orchestrator.errors import SubmissionError, UnknownNameError
 from orchestrator.running.right_to_drive import note_driver
 from orchestrator.running.saved_sweep import bundle_path, is_saved, saved_bundle
 from orchestrator.running.trial_logs import StageLog, find_trial, logs_of, trial_logs
-from orchestrator.running.workspace import Workspace, is_sweep_file, open_sweep
+from orchestrator.running.workspace import Workspace, is_sweep_file, open_past, open_sweep
 from orchestrator.submitting.profile_file import is_out_of_sight, store_here, store_there
 from pipelines.sources.cache import cache_folder
 
@@ -55,7 +55,7 @@ class Results:
             UnknownNameError: There is neither such a file nor such a sweep in the store.
             SubmissionError: The results cannot be reached.
         """
-        return open_sweep(sweep, self._location)
+        return open_past(sweep, self._location)
 
     def logs(self, trial: str, sweep: str | None) -> list[StageLog]:
         """Return what a trial's stages printed, as `trial_logs` does.
@@ -91,9 +91,12 @@ class Mirror(Results):
         if is_sweep_file(sweep):
             workspace = open_sweep(sweep, self._location)
             self._bring_sweep(workspace.sweep.name, _records(workspace))
+            workspace = open_past(sweep, self._location)
+            if workspace.is_past:
+                self._fetch(_records(workspace), self._folder)
         else:
             self._bring_named(sweep)
-            workspace = open_sweep(sweep, self._location)
+            workspace = open_past(sweep, self._location)
             self._fetch(_records(workspace), self._folder)
         return workspace
 

@@ -17,11 +17,14 @@ class Request:
     """How to run the sweep there."""
 
     sweep: str
-    """The sweep file: below the bundle's folder, or an absolute path of this machine."""
+    """The sweep file, below the bundle's folder."""
     store: str
     """Where results are, seen from there; credentials come from the environment."""
     trials: str
     """The digest of the trials' ids, so that no other sweep is run in place of this one."""
+    path: str = ""
+    """Where the sweep file stands on the machine that it does not leave, on which it then finds
+    what it names; empty where that travels with it."""
     tracking_uri: str | None = None
     """MLflow's tracking URI, `off` for none, None for what the sweep says."""
     joins: bool = True

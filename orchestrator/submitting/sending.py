@@ -13,10 +13,10 @@ from cluster.profile import Profile
 from cluster.target import Problem, Standing, Target, open_target
 from orchestrator.errors import SubmissionError, UnknownNameError
 from orchestrator.running.status import SweepStatus, sweep_status
-from orchestrator.running.workspace import Workspace, open_sweep
+from orchestrator.running.workspace import Workspace, open_past
 from orchestrator.submitting.profile_file import is_out_of_sight, store_here, store_there
 from orchestrator.submitting.reading import Say, results_of, say_nothing, told
-from orchestrator.submitting.submission import Prepared
+from orchestrator.submitting.submission import Prepared, driver_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +78,10 @@ class Sent:
         self._say = say
         self.workspace = _opened(sweep, store or store_here(profile), profile)
         self.name = self.workspace.sweep.name if self.workspace else sweep
-        there = store_there(profile)
-        if there is None:
-            assert self.workspace is not None
-            there = self.workspace.store.root
-        self.store = there
+        if self.workspace is not None:
+            self.store = driver_store(profile, self.workspace.store)
+        else:
+            self.store = str(store_there(profile))
 
     @cached_property
     def target(self) -> Target:
@@ -147,11 +146,12 @@ class Sent:
         """End it in good order; return how it stood before, None where nothing runs.
 
         Raises:
-            SubmissionError: The target cannot be asked.
+            SubmissionError: The target cannot be asked, or it does not end.
         """
         standing = self.standing()
         if standing is None or standing.state.is_final():
             return None
+        self._say(f"waiting for {standing.id} to end")
         with told():
             self.target.cancel(self.name, self.store)
         return standing
@@ -178,19 +178,33 @@ def send(prepared: Prepared, profile: Profile) -> Submitted:
     """Send a sweep, or find the one of its name that has not ended.
 
     Raises:
+        StoreError: The store of this machine cannot be written.
         SubmissionError: It was not accepted.
     """
     submission = prepared.submission
     target = reached(profile)
     with told():
         before = target.standing(submission.name, submission.store)
+        running = None if before is None or before.state.is_final() else before
+        if profile.kind == "local" and running is None:
+            _make_known(prepared.workspace)
         standing = target.submit(submission)
-    was_there = before is not None and not before.state.is_final() and before.id == standing.id
-    return Submitted(
-        standing=standing,
-        is_new=not was_there,
-        is_same=standing.bundle == submission.bundle.digest,
-    )
+    was_there = running is not None and running.id == standing.id
+    is_same = standing.bundle == submission.bundle.digest
+    # Of two that send at one moment neither saw the other before: whose it is, the standing tells.
+    is_own = is_same and standing.owner == submission.owner
+    return Submitted(standing=standing, is_new=is_own and not was_there, is_same=is_same)
+
+
+def _make_known(workspace: Workspace) -> None:
+    """Let the store know a sweep by its name before its driver does, which may fail early.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
+    if not workspace.is_running():
+        workspace.store.check()
+        workspace.save_copy()
 
 
 def reached(profile: Profile) -> Target:
@@ -206,7 +220,7 @@ def reached(profile: Profile) -> Target:
 def _opened(sweep: str, store: str | None, profile: Profile) -> Workspace | None:
     """Return the sweep's workspace; None where only the target may know its name."""
     try:
-        return open_sweep(sweep, store)
+        return open_past(sweep, store)
     except UnknownNameError:
         if profile.kind == "local" or Path(sweep).suffix in (".yaml", ".yml", ".json"):
             raise

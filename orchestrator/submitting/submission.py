@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from cluster.bundle import Bundle
 from cluster.job import Resources
 from cluster.profile import Profile
+from cluster.store import Store
 from cluster.target import Submission
 from orchestrator.errors import SubmissionError
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.trial import ids_digest
 from orchestrator.running.workspace import SweepLike, Workspace, is_sweep_file, open_sweep
 from orchestrator.submitting.profile_file import is_out_of_sight, store_here, store_there
 from orchestrator.submitting.reading import Say, results_of, say_nothing
 from orchestrator.submitting.request import REQUEST_FILE, Request
-from orchestrator.submitting.travel import SWEEP_FOLDER, bundle_of, ids_digest
+from orchestrator.submitting.travel import SWEEP_FOLDER, bundle_of
 
 MODULE = "orchestrator.cli.drive"
 
@@ -53,11 +55,11 @@ def prepare(
     capacity = capacity_of(profile)
     gpu_memory_gib = _gpu_memory_gib(profile)
     plan = workspace.plan(fresh=not is_seen, capacity=capacity, gpu_memory_gib=gpu_memory_gib)
-    shown_store = store_there(profile) or workspace.store.root
+    there = driver_store(profile, workspace.store)
     request = Request(
         sweep=f"{SWEEP_FOLDER}/{workspace.file.path.name if workspace.file.path else ''}",
-        store=shown_store,
-        trials=ids_digest(list(workspace.trials)),
+        store=there,
+        trials=ids_digest(workspace.trials),
         tracking_uri=_tracking_uri(workspace, profile),
         capacity=capacity,
         gpu_memory_gib=gpu_memory_gib,
@@ -69,7 +71,7 @@ def prepare(
         module=MODULE,
         shapes=sorted({job.resources for job in plan.jobs}, key=repr),
         owner=f"{getpass.getuser()}@{platform.node()}",
-        store=shown_store,
+        store=there,
         tracking_uri=profile.tracking_uri or _tracking_uri_of(workspace),
     )
     return Prepared(workspace=workspace, plan=plan, submission=submission, is_plan_certain=is_seen)
@@ -87,6 +89,12 @@ def _opened(
             return results.open(given), True
     here = store or store_here(profile)
     return open_sweep(given, here), here is not None or profile.kind == "local"
+
+
+def driver_store(profile: Profile, store: Store) -> str:
+    """Return by what the driver opens a store that this process has opened."""
+    there = None if profile.kind == "local" else store_there(profile)
+    return there or store.place
 
 
 def capacity_of(profile: Profile) -> Resources | None:
@@ -126,5 +134,7 @@ def _bundle(workspace: Workspace, request: Request, profile: Profile) -> Bundle:
     path = workspace.file.path
     if path is None:
         raise SubmissionError("only a sweep that stands in a file can be submitted")
-    here = replace(request, sweep=str(path.resolve()), joins=False)
-    return Bundle(files={REQUEST_FILE: here.to_bytes()})
+    here = replace(request, path=str(path.resolve()), joins=False)
+    # As it was read: the file itself may be another one by the time at which the driver begins.
+    text = workspace.file.text.encode()
+    return Bundle(files={request.sweep: text, REQUEST_FILE: here.to_bytes()})

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.addresses import has_password
 from cluster.bundle import Bundle, package_files
 from orchestrator.errors import InvalidFileError, SubmissionError
-from orchestrator.planning.trial import Trial
+from orchestrator.planning.trial import ids_digest
 from orchestrator.running.workspace import Workspace, open_sweep
+from orchestrator.submitting.own_code import PACKAGES, own_code
 from orchestrator.submitting.request import REQUEST_FILE, Request
 from pipelines.command.files import Script
-from pipelines.contract import digest_of
-from pipelines.registry import PIPELINES
 from pipelines.sources.base import Origin, Source
-from pipelines.sources.local import matching
+from pipelines.sources.entries import MadeModelsEntry
+from pipelines.sources.local import found_files, matching
 
-PACKAGES = ("orchestrator", "pipelines", "cluster")
 SWEEP_FOLDER = "sweep"
 """The folder of the sweep file in the bundle; what it names lies below it as it does here."""
 MAX_FILES_BYTES = 80 * 2**20
 """Ray's Jobs API takes 100 MiB; more data than this belongs into a bucket or onto a hub."""
-
-
-def ids_digest(trials: tuple[Trial, ...] | list[Trial]) -> str:
-    """Return what tells whether two openings of a sweep found the same trials."""
-    return digest_of(sorted(trial.id for trial in trials))
 
 
 def bundle_of(workspace: Workspace, request: Request) -> Bundle:
@@ -42,7 +34,7 @@ def bundle_of(workspace: Workspace, request: Request) -> Bundle:
     """
     files = {
         **package_files(PACKAGES),
-        **_own_modules(workspace.sweep.pipeline),
+        **_own_code(workspace),
         **_sweep_files(workspace),
         REQUEST_FILE: request.to_bytes(),
     }
@@ -51,10 +43,24 @@ def bundle_of(workspace: Workspace, request: Request) -> Bundle:
     return bundle
 
 
+def _own_code(workspace: Workspace) -> dict[str, bytes]:
+    sweep = workspace.sweep
+    makers = [entry.maker for entry in sweep.model_entries if isinstance(entry, MadeModelsEntry)]
+    found = own_code([sweep.pipeline, *makers], workspace.nodes.values())
+    if sum(map(len, found.values())) > MAX_FILES_BYTES:
+        largest = max(found, key=lambda path: len(found[path]))
+        raise SubmissionError(
+            f"the packages that the pipeline imports have more than {MAX_FILES_BYTES >> 20} MiB, "
+            f"the most in {largest}: keep data out of them, or install them in the image"
+        )
+    return found
+
+
 def _sweep_files(workspace: Workspace) -> dict[str, bytes]:
     path = workspace.file.path
     if path is None:
         raise SubmissionError("only a sweep that stands in a file can be sent to a cluster")
+    _check_secrets(workspace)
     folder = workspace.file.folder
     found = {f"{SWEEP_FOLDER}/{path.name}": workspace.file.text.encode()}
     size = 0
@@ -72,6 +78,21 @@ def _sweep_files(workspace: Workspace) -> dict[str, bytes]:
             )
         found[f"{SWEEP_FOLDER}/{local.relative_to(folder).as_posix()}"] = local.read_bytes()
     return found
+
+
+def _check_secrets(workspace: Workspace) -> None:
+    tracking = workspace.sweep.tracking
+    uris = {
+        "store": workspace.sweep.store,
+        "tracking.uri": None if tracking == "off" else tracking.uri,
+    }
+    for key, uri in uris.items():
+        if uri is not None and has_password(uri):
+            raise SubmissionError(
+                f"{key} of {workspace.file_name} holds a password, which would travel with the "
+                "file and stay in the store: leave it out, and let a profile name the place and "
+                "give the password by `env` from a Secret"
+            )
 
 
 def _local_files(workspace: Workspace) -> Iterator[Path]:
@@ -97,27 +118,7 @@ def _files_of(source: Source) -> Iterator[Path]:
         for pattern in source.paths.values():
             yield from matching(root, pattern)
     else:
-        yield from (path for path in root.rglob("*") if path.is_file())
-
-
-def _own_modules(pipeline: str) -> Mapping[str, bytes]:
-    """Return the code of a pipeline of the user's own that is not installed as a package."""
-    top = pipeline.partition(":")[0].partition(".")[0]
-    if pipeline in PIPELINES or top in PACKAGES:
-        return {}
-    spec = find_spec(top)
-    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
-        return {}
-    if spec.submodule_search_locations:
-        root = Path(next(iter(spec.submodule_search_locations)))
-        return {} if _is_installed(root) else package_files([top])
-    path = Path(str(spec.origin))
-    return {} if _is_installed(path) else {path.name: path.read_bytes()}
-
-
-def _is_installed(path: Path) -> bool:
-    places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sys.base_prefix}
-    return any(path.resolve().is_relative_to(Path(place).resolve()) for place in places)
+        yield from found_files(root, "**/*")  # as in its digest: what is hidden stays here
 
 
 def _check(bundle: Bundle, request: Request, workspace: Workspace) -> None:
@@ -138,5 +139,5 @@ def _check(bundle: Bundle, request: Request, workspace: Workspace) -> None:
                     f"{workspace.file_name} names {path}, a place on this machine only: write it "
                     "as a path relative to the sweep file, with which it then travels"
                 )
-    if ids_digest(list(there.trials)) != request.trials:
+    if ids_digest(there.trials) != request.trials:
         raise SubmissionError(f"{workspace.file_name} would give other trials on a cluster")

@@ -103,6 +103,14 @@ def test_what_ray_never_places_cannot_be_cancelled_in_silence(target, monkeypatc
         target.cancel(sent.name, sent.store)
 
 
+def test_why_a_driver_failed_is_a_sentence_without_its_logs(target):
+    sent = submission("print('no'); raise SystemExit(3)")
+    target.submit(sent)
+    list(target.logs(sent.name, sent.store, follow=True))
+    message = target.standing(sent.name, sent.store).message
+    assert message == "Job entrypoint command failed with exit code 3"
+
+
 def test_what_is_too_large_is_told_with_the_largest_file(target):
     sent = submission(files={"data/rows.bin": os.urandom(101 * 2**20)})
     with pytest.raises(TargetError, match=r"takes no 101 MiB.* data/rows.bin \(101.0 MiB\)"):

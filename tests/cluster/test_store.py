@@ -266,7 +266,7 @@ def test_a_location_that_is_no_store_is_told(location):
 
 def test_a_message_about_a_location_shows_no_password():
     with pytest.raises(StoreError) as caught:
-        Store("s3://toy:toy@secret@bucket/x?no_such_option=1")
+        Store("s3://toy:toy@secret@bucket/x?password=secret&no_such_option=1")
     assert "no_such_option" in str(caught.value)
     assert "secret" not in str(caught.value)
 

@@ -30,6 +30,7 @@ signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
 time.sleep(60)
 """
+ENDS_SLOWLY = WAITS.replace("    sys.exit(0)", "    time.sleep(1.5)\n    sys.exit(0)")
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -107,6 +108,18 @@ def test_while_one_runs_its_name_starts_none_and_afterwards_anew(place, submissi
     assert (second.id != first.id, second.num_attempts) == (True, 2)
     assert list(target.logs(sent.name, sent.store, follow=True)) == ["anew"]
     assert ended(target, sent).id == second.id
+
+
+def test_what_is_cancelled_has_ended_and_can_be_sent_at_once(place, submission):
+    target, sent = place(), submission(ENDS_SLOWLY)
+    target.submit(sent)
+    lines = target.logs(sent.name, sent.store, follow=True)
+    assert next(lines) == "up"
+    target.cancel(sent.name, sent.store)
+    anew = place().submit(submission("print('anew')"))
+    assert anew.num_attempts == 2
+    assert ended(target, sent).state is State.FINISHED
+    assert list(target.logs(sent.name, sent.store)) == ["anew"]
 
 
 def test_two_submitters_at_one_moment_start_one(place, submission):

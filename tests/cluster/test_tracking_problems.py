@@ -18,6 +18,8 @@ from cluster.tracking import tracking_problems
         ("postgresql://mlflow@db/mlflow", ""),
         ("postgresql://mlflow:hidden@db/mlflow", "'postgresql://***@db/mlflow' holds a password"),
         ("https://hidden@mlflow.example", "holds a password"),
+        ("postgresql://db/mlflow?user=a&password=hidden", "user=a&password=***' holds a password"),
+        ("postgresql://db/mlflow?sslmode=verify-full&user=a", ""),
         ("databricks", ""),
         (None, ""),
     ],

@@ -84,7 +84,7 @@ def test_another_version_of_the_file_does_not_run_unnoticed(fanflare, sweep, giv
     fanflare("submit", sweep, "--cluster", cluster)
     (tmp_path / "train.py").write_text("print('a better script')\n")
     told = fanflare("submit", sweep, "--cluster", cluster)
-    assert told.code == 0
+    assert told.code == 2
     assert "another version" in told.out
 
 

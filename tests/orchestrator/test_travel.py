@@ -12,14 +12,15 @@ from cluster.bundle import Bundle
 from cluster.profile import Profile
 from cluster.store import Store
 from orchestrator import run
-from orchestrator.errors import SubmissionError
+from orchestrator.errors import InvalidProfileError, SubmissionError
 from orchestrator.planning.sweep_file import SweepFile
-from orchestrator.running.saved_sweep import keep_bundle, save_sweep
+from orchestrator.running.saved_sweep import keep_bundle, save_sweep, saved_id
 from orchestrator.running.workspace import open_sweep
 from orchestrator.submitting.profile_file import read_profile
 from orchestrator.submitting.pulling import pull
 from orchestrator.submitting.submission import prepare
 from tests.cli import ROOT
+from tests.pipelines.tiny import save_bert
 
 RAY = {"target": {"ray": "http://127.0.0.1:8265"}}
 
@@ -104,6 +105,102 @@ def test_the_code_of_an_own_pipeline_travels(sent, tmp_path, monkeypatch):
     assert files["mine.py"] == b"from tests.toy import TOY\n"
 
 
+def test_all_own_code_that_a_pipeline_imports_travels(sent, tmp_path, monkeypatch):
+    folder = tmp_path / "code"
+    code = {
+        "ownpipe.py": "import json, ownhelp\nfrom tests.toy import TOY\n",
+        "ownhelp.py": "def late():\n    from ownpack.inner import VALUE\n    return VALUE\n",
+        "ownpack/__init__.py": "",
+        "ownpack/inner.py": "import numpy\nVALUE = 1\n",
+        "ownpack/words.txt": "a b c",
+        "ownpack/.env": "TOKEN=hidden",
+        "unrelated.py": "",
+    }
+    for name, text in code.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    path = folder / "own.yaml"
+    path.write_text(json.dumps({"name": "o", "pipeline": "ownpipe:TOY", "space": {"value": [1]}}))
+    bundle = sent(path).submission.bundle
+    files = bundle.files
+    assert code.keys() & files.keys() == code.keys() - {"ownpack/.env", "unrelated.py"}
+    assert not any(name.startswith("numpy/") for name in files)
+    bundle.unpack(tmp_path / "there")
+    program = "import ownpipe; print(ownpipe.ownhelp.late())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "there", capture_output=True, check=True
+    )
+    assert done.stdout == b"1\n"
+
+
+def test_the_code_of_stages_travels_though_no_plan_imports_it(sent, tmp_path, monkeypatch):
+    (tmp_path / "ownlate.py").write_text(
+        "from dataclasses import dataclass, replace\n"
+        "from tests.toy import ToyPipeline\n"
+        "class Late(ToyPipeline):\n"
+        "    def graph(self, trial):\n"
+        "        node = super().graph(trial)\n"
+        "        return replace(node, stage=replace(node.stage, function='ownstage:work'))\n"
+        "LATE = Late()\n"
+    )
+    (tmp_path / "ownstage.py").write_text("raise RuntimeError('needs an accelerator')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "own.yaml"
+    path.write_text(json.dumps({"name": "o", "pipeline": "ownlate:LATE", "space": {"value": [1]}}))
+    assert "ownstage.py" in sent(path).submission.bundle.files
+
+
+def test_hidden_files_of_a_local_model_stay_here(sent, own):
+    model = own().parent / "mine"
+    save_bert(model, width=8, layers=1)
+    (model / ".git").mkdir()
+    (model / ".git/config").write_text("url = https://hidden@example.org")
+    (model / ".env").write_text("TOKEN=hidden")
+    files = sent(own(models="./mine")).submission.bundle.files
+    assert "sweep/mine/config.json" in files
+    assert not [name for name in files if name.startswith("sweep/mine/.")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hidden"),
+    [("*", []), ("./**/*", []), ("* .env", [".env"]), ("* .config/*", [".config/a.json"])],
+)
+def test_hidden_files_beside_a_script_travel_only_where_they_are_named(
+    sent, tmp_path, pattern, hidden
+):
+    for name in ("train.py", ".env", ".git/config", ".config/a.json", ".config/.key"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("print('{}')\n")
+    space = {"command": "{python} train.py", "metrics": "stdout", "files": pattern}
+    metric = {"name": "loss", "mode": "min"}
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        json.dumps({"name": "own", "pipeline": "command", "metric": metric, "space": space})
+    )
+    files = sent(path).submission.bundle.files
+    assert "sweep/train.py" in files
+    found = [name.removeprefix("sweep/") for name in files if name.startswith("sweep/.")]
+    assert found == hidden
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tracking", {"uri": "http://bob:hunter2@mlflow.example"}),
+        ("store", "s3://bob:hunter2@bucket/results"),
+    ],
+)
+def test_a_password_in_the_sweep_file_is_not_sent_whatever_the_profile_says(
+    own, tmp_path, key, value
+):
+    storage = {"uri": (tmp_path / "results").as_uri()}
+    profile = Profile.model_validate({**RAY, "storage": storage, "tracking_uri": "http://mlflow"})
+    with pytest.raises(SubmissionError, match="holds a password") as raised:
+        prepare(own(**{key: value}), profile)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_sweep_without_a_file_cannot_be_sent(sent, toy):
     with pytest.raises(SubmissionError, match="stands in a file"):
         sent(toy.sweep({"value": [1]}))
@@ -149,6 +246,18 @@ def test_any_machine_opens_it_by_name_and_pulls_results_and_report(on_s3, tmp_pa
     assert not here.plan().jobs
 
 
+def test_pulling_keeps_the_id_by_which_mlflow_knows_the_sweep_here(toy, tmp_path):
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    for store in (here, there):
+        run(toy.sweep({"value": [1]}), store=store, backend="inline", tracking_uri="off")
+    own_id = saved_id(Store(here), "toy")
+    assert own_id != saved_id(Store(there), "toy")
+    pull(open_sweep("toy", there), Path(here))
+    assert saved_id(Store(here), "toy") == own_id
+    pull(open_sweep("toy", there), tmp_path / "new")
+    assert saved_id(Store(str(tmp_path / "new")), "toy") == saved_id(Store(there), "toy")
+
+
 def test_pulling_onto_itself_is_refused(toy, tmp_path):
     run(toy.sweep({"value": [1]}), backend="inline", tracking_uri="off")
     with pytest.raises(SubmissionError, match="already"):
@@ -172,6 +281,24 @@ def test_a_driver_refuses_another_sweep_than_was_sent(sent, toy, tmp_path):
     )
     assert done.returncode == 3
     assert "gives other trials here" in done.stderr
+
+
+def test_a_profile_without_what_a_target_needs_tells_all_of_it(tmp_path):
+    path = tmp_path / "prod.yaml"
+    path.write_text("target: kubernetes\n")
+    with pytest.raises(InvalidProfileError, match="also required: storage, image, workers"):
+        read_profile(str(path))
+    path.write_text("target: ray\n")
+    with pytest.raises(InvalidProfileError, match=r"as `ray: http://head:8265`; given: 'ray'"):
+        read_profile(str(path))
+
+
+def test_a_profile_with_a_password_is_refused_without_showing_it(tmp_path):
+    path = tmp_path / "prod.yaml"
+    path.write_text("tracking_uri: postgresql+psycopg2://h/db?user=a&password=hunter2\n")
+    with pytest.raises(InvalidProfileError, match="a password does not belong") as raised:
+        read_profile(str(path))
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_store_out_of_reach_is_the_profiles_fault(tmp_path):
