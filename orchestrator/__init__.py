@@ -9,7 +9,8 @@ report.to_pandas()
 from orchestrator.errors import FanflareError, InvalidSweepError, SweepBusyError, UnknownNameError
 from orchestrator.planning.sweep import Sweep
 from orchestrator.running.options import RunOptions
-from orchestrator.running.session import plan, report, run
+from orchestrator.running.past import report
+from orchestrator.running.session import plan, run
 
 __all__ = [
     "FanflareError",

@@ -1,7 +1,9 @@
 """The command line as a user meets it: exit codes, faults, resuming, looking at a sweep."""
 
 import re
+import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 
@@ -120,6 +122,41 @@ def test_130_when_interrupted_while_ray_starts(toy_file):
     assert "Traceback" not in out + err
 
 
+def test_130_when_terminated_while_ray_starts(toy_file):
+    """Ray puts a handler of its own in place, which would end the process without a word."""
+    process = start("run", toy_file({"value": 1}), "--backend", "ray")
+    assert "ray" in process.stderr.readline()
+    time.sleep(1.5)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Continue with" in out
+
+
+def test_a_disk_that_fills_up_is_told_in_a_line(
+    fanflare, small_disk, tmp_path_factory, monkeypatch
+):
+    monkeypatch.setattr("cluster.store.MIN_FREE_BYTES", 0)
+    sweep = {"name": "full", "pipeline": "tests.toy:TOY", "tracking": "off",
+             "space": {"value": list(range(40)), "anything": ["x" * 40_000]}}  # fmt: skip
+    file = sweep_file(tmp_path_factory.mktemp("full"), sweep)
+    ended = fanflare("run", file, "--store", small_disk / "store", "--backend", "inline")
+    assert ended.code == 1
+    assert "No space left" in ended.out + ended.err
+    assert "Traceback" not in ended.out + ended.err
+
+
+def test_what_a_store_that_is_read_only_has_is_shown(fanflare, toy_file, small_disk, monkeypatch):
+    monkeypatch.setattr("cluster.store.MIN_FREE_BYTES", 0)
+    file, store = toy_file(tracking="off"), small_disk / "store"
+    assert fanflare("run", file, "--store", store, "--backend", "inline").code == 0
+    remount = [shutil.which("mount"), "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True, capture_output=True, timeout=20)
+    status = fanflare("status", file, "--store", store, "--json")
+    assert (status.code, status.json["state"]) == (0, "FINISHED")
+    assert fanflare("report", file, "--store", store).code == 0
+
+
 # What a second run does
 
 
@@ -130,6 +167,20 @@ def test_a_second_run_computes_nothing_and_says_so(run, toy_file, toy):
     assert ended.code == 0
     assert "Nothing to compute: all 4 were known" in ended.out
     assert toy.num_executed() == 4
+
+
+def test_known_trials_that_lack_the_metric_now_are_not_counted_as_new(run, tmp_path):
+    def file(metric, values):
+        space = {"command": """echo '{{"f1": {f1}}}'""", "metrics": "stdout", "f1": values}
+        keys = {"name": "s", "pipeline": "command", "tracking": "off", "store": "store"}
+        return sweep_file(
+            tmp_path, {**keys, "metric": {"name": metric, "mode": "max"}, "space": space}
+        )
+
+    assert run(file("f1", [1, 2])).code == 0
+    ended = run(file("f2", [1, 2, 3]))
+    assert ended.code == 1
+    assert "2 were known, 1 new" in ended.out
 
 
 def test_fresh_computes_all_again(run, toy_file, toy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ from orchestrator.cli import (
     verify,
 )
 from orchestrator.cli.console import stderr
+from orchestrator.cli.standing import EXIT_SOME_FAILED
 from orchestrator.errors import FanflareError
 
 EXIT_BAD_INPUT = 2
@@ -91,3 +93,9 @@ def main() -> None:
     except (FanflareError, StoreError) as error:
         stderr().print(str(error), style="red", markup=False, highlight=False)
         sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        text = f"{error.strerror}: what is finished is kept; make room, then run it again"
+        stderr().print(text, style="red", markup=False, highlight=False)
+        sys.exit(EXIT_SOME_FAILED)

@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import IO, Annotated, Any
@@ -104,6 +105,27 @@ def print_hint(text: str, **style: Any) -> None:
 def print_waiting(text: str) -> None:
     """Say on the console of progress what is waited for."""
     stderr().print(text, style="dim", markup=False, highlight=False)
+
+
+def print_changed(sweep: str, changed_since: float | None, *, is_past: bool) -> None:
+    """Say on the console of progress whether the trials of a sweep are others than it ran with.
+
+    Args:
+        sweep: The sweep's name.
+        changed_since: Unix time of its last run, where they are.
+        is_past: Whether what is shown is of that run.
+    """
+    if changed_since is None:
+        return
+    ran = time.strftime("%Y-%m-%d %H:%M", time.localtime(changed_since))
+    text = (
+        f"What sweep {sweep!r} names has changed since its run of {ran}, whose results these are; "
+        "`fanflare run` computes those of now."
+        if is_past
+        else f"Sweep {sweep!r} has other trials now than in its run of {ran}, which MLflow shows; "
+        "this is what the store has of those of now, and `fanflare run` computes what is missing."
+    )
+    stderr().print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def format_duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from orchestrator.cli.console import (
     JsonOption,
     StoreOption,
     TrackingOption,
+    print_changed,
     print_hint,
     print_json,
     stderr,
@@ -19,7 +20,7 @@ from orchestrator.cli.console import (
 from orchestrator.cli.report_tables import show_report
 from orchestrator.comparing.report import Report, join
 from orchestrator.errors import FanflareError
-from orchestrator.running.session import report as make_report
+from orchestrator.running.past import report as make_report
 
 NAME = "report"
 
@@ -87,6 +88,9 @@ def _made(sweeps: Sequence[str], store: str | None) -> Report:
     reports: dict[str, Report] = {}
     for sweep in sweeps:
         made = make_report(sweep, store=store)
+        if made.provenance:
+            changed = {name: made.provenance[name] for name in ("changed_since", "is_past")}
+            print_changed(made.sweep, **changed)
         # Two files may well bear the same name inside; then the path tells them apart.
         reports[made.sweep if made.sweep not in reports else sweep] = made
     return join(reports) if len(reports) > 1 else next(iter(reports.values()))

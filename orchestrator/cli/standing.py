@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cluster.job import State
 from cluster.target import Standing
-from orchestrator.cli.console import format_duration, stdout
+from orchestrator.cli.console import format_duration, print_changed, stdout
 from orchestrator.running.status import SweepStatus
 from orchestrator.submitting.sending import Whereabouts
 
@@ -51,6 +51,7 @@ def exit_code(found: Whereabouts) -> int:
 
 def _show_status(status: SweepStatus) -> None:
     console = stdout()
+    print_changed(status.sweep, status.changed_since, is_past=status.is_past)
     counts = ", ".join(f"{count} {state.lower()}" for state, count in status.counts.items())
     console.print(f"[bold]{status.sweep}[/bold] is {status.state}: {counts}")
     for job in status.running:

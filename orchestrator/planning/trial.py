@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,11 @@ class Trial:
     def config_id(self) -> str:
         """The identity of the trial without its seed, 16 hex digits."""
         return digest_of([self.model, self.task, dict(self.params)])[:16]
+
+
+def ids_digest(trials: Iterable[Trial]) -> str:
+    """Return what tells whether two openings of a sweep found the same trials."""
+    return digest_of(sorted(trial.id for trial in trials))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from cluster.worker import Notice
 from orchestrator.planning.plan import PlannedStage
 from orchestrator.running.checkpoint import StoreCheckpoint
 from orchestrator.running.redaction import redact
-from pipelines.contract import StageResult
+from pipelines.contract import MAX_STEP, StageResult
 from pipelines.labels import FIDELITY, KEPT, Fidelity, fidelity_of, weakest
 
 Cache = Callable[[str, Callable[[], Any]], Any]
@@ -37,14 +37,18 @@ class Artifacts:
         self._notice = notice or Notice()
 
     def find(self, digests: Iterable[str]) -> dict[str, Record]:
-        """Return the records of those that are there.
+        """Return the records of those that are there with their files.
 
         Raises:
             StoreError: The store cannot be read.
         """
         with _store_errors():
             found = self._store.find(digests)
-        return {d: record for d, record in found.items() if record.started_at >= self._fresh_since}
+            return {
+                digest: record
+                for digest, record in found.items()
+                if record.started_at >= self._fresh_since and self._store.has_files(record)
+            }
 
     def open(self, record: Record) -> StoredArtifact:
         """Return an artifact, to be read on demand."""
@@ -103,8 +107,14 @@ def record_of(
         inputs: The records of the artifacts on which it rests: none is better than these.
         own: The label of the computation itself.
         keep: The extras that it has.
+
+    Raises:
+        TypeError: Its metrics are no numbers by name, or its curve has no steps; kept, they would
+            fail every later reader.
     """
     value = dict(result.value)
+    _check_metrics(stage.stage.name, value.get("metrics", {}))
+    _check_curve(stage.stage.name, value.get("curve") or ())
     value.pop(FIDELITY, None)  # of an input whose value was taken over
     fidelity = weakest([own, *(fidelity_of(record.value) for record in inputs)])
     if keep:
@@ -114,6 +124,26 @@ def record_of(
     return Record(
         digest=stage.digest, stage=stage.stage.name, value=value, started_at=0, duration_s=0
     )
+
+
+def _check_metrics(stage: str, metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"{stage} gave {metrics!r} as metrics; they are numbers by name")
+    for name, number in metrics.items():
+        if not isinstance(number, int | float):
+            raise TypeError(
+                f"{stage} gave {number!r} as metric {name!r}; a metric is an int or a float"
+            )
+
+
+def _check_curve(stage: str, curve: Iterable[Any]) -> None:
+    for point in curve:
+        step = point.get("step") if isinstance(point, Mapping) else None
+        if not (isinstance(step, int | float) and abs(step) <= MAX_STEP):
+            raise TypeError(
+                f"{stage} gave {point!r} in its curve; a point is numbers by name, with a 'step' "
+                "of at most 63 bits"
+            )
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from orchestrator.errors import ExportError
 from orchestrator.planning.plan import planned_stage
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.journal import read_journal
+from orchestrator.running.pins import past_sources
 from orchestrator.running.progress import Observer, SilentObserver
 from orchestrator.running.redaction import redact
 from orchestrator.running.results import stored_results
@@ -84,12 +85,17 @@ def export_trial(prefix: str, folder: Path, options: ExportOptions | None = None
 
     Raises:
         ExportError: The trial has no result, is of a kind that is not exported, or cannot be
-            trained again here; or the folder is taken.
+            trained again here, as where its data has changed; or the folder is taken.
         UnknownNameError: No trial, or more than one, has such an id.
     """
     options = options or ExportOptions()
     check_folder(folder, force=options.force)
     trial, workspace = find_trial(prefix, options.sweep, options.store)
+    if changed := past_sources([workspace.nodes[digest] for digest in trial.stages]):
+        raise ExportError(
+            f"trial {trial.id} rests on {', '.join(changed)} as it was when it ran, which has "
+            "changed since; put it back, or run the sweep and export a trial of now"
+        )
     facts = _facts(trial, workspace)
     pipeline = load_pipeline(workspace.sweep.pipeline)
     if not isinstance(pipeline, Exportable):

@@ -15,7 +15,7 @@ from cluster.worker import Preempted
 from orchestrator.planning.cost import Observation
 from orchestrator.running.journal import Event
 from orchestrator.running.redaction import redact
-from pipelines.contract import DivergedError, InputError
+from pipelines.contract import CommandError, DivergedError, InputError
 
 _STORE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -120,6 +120,8 @@ def failure_of(error: BaseException) -> Failure:
     text = redact("".join(traceback.format_exception(error)))
     if isinstance(error, InputError):
         return Failure(Cause.INPUT, message, text, error.key, error.nearest)
+    if isinstance(error, CommandError):
+        return Failure(Cause.COMMAND, message, text)
     return Failure(_cause(error), f"{type(error).__name__}: {message}", text)
 
 

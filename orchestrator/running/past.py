@@ -15,11 +15,11 @@ from orchestrator.planning.plan import Plan
 from orchestrator.running.facts import with_facts
 from orchestrator.running.journal import read_journal
 from orchestrator.running.predictions import StoredExamples
-from orchestrator.running.results import stored_results
+from orchestrator.running.results import state_of, stored_results
 from orchestrator.running.summary import plan_json, sweep_info, sweep_summary
 from orchestrator.running.tracking import SweepInfo, SweepSummary
 from orchestrator.running.tracking.detail import MAX_RUNS, Detail, detail_of
-from orchestrator.running.workspace import Workspace
+from orchestrator.running.workspace import SweepLike, Workspace, open_past
 
 TRIALS_FILE = "trials.parquet"
 """The table of all trials among the artifacts of a sweep's run."""
@@ -52,6 +52,18 @@ def past_of(workspace: Workspace) -> Past:
     return past
 
 
+def report(given: SweepLike, *, store: str | None = None) -> Report:
+    """Return the comparison of what a sweep has given so far; computes nothing.
+
+    Where files that it names have changed since it ran, it is of the sweep as it ran.
+
+    Raises:
+        InvalidSweepError: The sweep has faults.
+    """
+    workspace = open_past(given, store)
+    return stored_report(workspace, workspace.plan())
+
+
 def stored_report(workspace: Workspace, plan: Plan, past: Past | None = None) -> Report:
     """Return the comparison of what the store has, curves and predictions included.
 
@@ -68,7 +80,7 @@ def stored_report(workspace: Workspace, plan: Plan, past: Past | None = None) ->
     num_finished = sum(result.state is State.FINISHED for result in results)
     report = Report(
         workspace.sweep.name,
-        past.state if past else workspace.state(),
+        past.state if past else state_of(workspace.state(), results),
         results,
         past.num_reused if past else num_finished,
         read_examples=StoredExamples(workspace),
@@ -94,7 +106,9 @@ def past_summary(report: Report, past: Past) -> SweepSummary:
     if len(report.results) > MAX_RUNS:
         content = {**report.to_json(), "trials": []}
         files["report.json"] = json.dumps(content, indent=1)
-    return replace(summary, files=files, ended_at=past.ended_at)
+    # Ranks change with what joins and leaves a sweep: each run's are later than all before.
+    configs = [replace(config, updated_at=past.ended_at) for config in summary.configs]
+    return replace(summary, files=files, configs=configs, ended_at=past.ended_at)
 
 
 def save_plan(workspace: Workspace, plan: Plan) -> None:

@@ -64,6 +64,8 @@ def provenance(
         "started_at": times[0][0] if times else None,
         "ended_at": times[-1][1] if times else None,
         "num_runs": len(times),
+        "changed_since": workspace.changed_since,
+        "is_past": workspace.is_past,
     }
 
 
@@ -91,7 +93,7 @@ def _tasks(workspace: Workspace, results: Iterable[TrialResult]) -> list[dict[st
 def _sources(nodes: Iterable[Node], role: str) -> dict[str, Any]:
     """Return what nodes have in a role, by name; only what says where it comes from."""
     found = {s.name: s for node in nodes if (s := node.sources.get(role)) is not None}
-    return {name: source for name, source in found.items() if hasattr(source, "source")}
+    return {name: source for name, source in found.items() if getattr(source, "source", None)}
 
 
 def _num_rows(

@@ -16,8 +16,8 @@ from orchestrator.comparing.wording import config_label, format_score
 from orchestrator.errors import ExportError, FanflareError, UnknownNameError, nearest_name
 from orchestrator.planning.trial import Trial, TrialResult
 from orchestrator.running.export import ExportOptions, export_trial
+from orchestrator.running.past import report as make_report
 from orchestrator.running.progress import Observer, SilentObserver
-from orchestrator.running.session import report as make_report
 from orchestrator.running.session import tracking_uri as uri_of
 from orchestrator.running.tracking import check_tracking_uri
 from orchestrator.running.tracking.exhibit import Exhibit

@@ -86,6 +86,17 @@ def stored_results(plan: Plan, store: Store, events: Iterable[Event]) -> Iterato
             yield TrialResult(trial=trial, state=State.SCHEDULED)
 
 
+def state_of(state: State, results: Iterable[TrialResult]) -> State:
+    """Return where a sweep stands.
+
+    Args:
+        state: How its last run ended, or where it is.
+        results: Of the trials that it has now; there may be more than that run had.
+    """
+    has_more = any(result.state is State.SCHEDULED for result in results)
+    return State.SCHEDULED if state is State.FINISHED and has_more else state
+
+
 class _Failed(NamedTuple):
     """A stage's failure, ordered so that the one which ended a trial comes first."""
 

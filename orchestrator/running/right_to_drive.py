@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def driving(store: Store, name: str, folder: Path, *, wait_s: float = 0.0) -> It
         SweepBusyError: Another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, name):
+    with _locked(store, folder, name):
         if store.is_local:
             yield
             return
@@ -45,7 +46,7 @@ def driving(store: Store, name: str, folder: Path, *, wait_s: float = 0.0) -> It
                 yield
         except LeaseTakenError as error:
             by = f"{error.holder.owner} of {error.holder.host}"
-            raise SweepBusyError(_busy(name, by)) from error
+            raise SweepBusyError(_busy(store, name, by)) from error
 
 
 def is_driven(store: Store, name: str, folder: Path) -> bool:
@@ -59,6 +60,8 @@ def is_driven(store: Store, name: str, folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # a store that may be read only: whoever drives it has left its number
+        return (folder / "driver.pid").exists()
 
 
 def note_driver(store: Store, name: str) -> None:
@@ -68,14 +71,14 @@ def note_driver(store: Store, name: str) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def _locked(store: Store, folder: Path, name: str) -> Iterator[None]:
     lock = FileLock(folder / "driver.lock")
     owner = folder / "driver.pid"
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         pid = owner.read_text().strip() if owner.exists() else "unknown"
-        raise SweepBusyError(_busy(name, f"process {pid}")) from error
+        raise SweepBusyError(_busy(store, name, f"process {pid}")) from error
     try:
         owner.write_text(str(os.getpid()))
         yield
@@ -84,8 +87,9 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _busy(name: str, by: str) -> str:
-    return f"sweep {name!r} is being run by {by}; watch it with: fanflare status {name}"
+def _busy(store: Store, name: str, by: str) -> str:
+    where = f" --store {shlex.quote(store.root)}" if store.is_local else ""
+    return f"sweep {name!r} is being run by {by}; watch it with: fanflare status {name}{where}"
 
 
 def _lease(name: str) -> str:

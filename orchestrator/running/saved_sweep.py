@@ -15,6 +15,7 @@ from cluster.bundle import Bundle
 from cluster.store import Store
 from orchestrator.errors import UnknownNameError
 from orchestrator.planning.sweep_file import SweepFile
+from orchestrator.running.pins import Pins
 from pipelines.sources.cache import cache_folder
 
 DEFAULT_STORE = "fanflare-store"
@@ -22,10 +23,16 @@ DEFAULT_STORE = "fanflare-store"
 FANFLARE_STORE says otherwise."""
 
 
-def save_sweep(store: Store, name: str, file: SweepFile) -> str:
+def save_sweep(store: Store, name: str, file: SweepFile, pins: Pins | None = None) -> str:
     """Keep the content of a sweep file in the store.
 
     What was sent to a cluster is found again by its bundle, wherever it is opened.
+
+    Args:
+        store: Where it is kept.
+        name: The sweep's name.
+        file: Its content.
+        pins: What the names in it stand for.
 
     Returns:
         The id by which a tracking server tells the sweep from others of the same name; it stays
@@ -37,6 +44,7 @@ def save_sweep(store: Store, name: str, file: SweepFile) -> str:
         "data": file.data,
         "path": str(file.path.resolve()) if file.path else "",
         "text": file.text,
+        "pins": pins.to_json() if pins else None,
     }
     if bundle := bundle_around(file.path):
         root, digest = bundle
@@ -51,6 +59,14 @@ def saved_id(store: Store, name: str) -> str:
         return str(json.loads(store.read_bytes(_copy_path(name)))["id"])
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def saved_pins(store: Store, name: str) -> Pins | None:
+    """Return the pins of a sweep's last run; None where none were kept."""
+    try:
+        return Pins(**json.loads(store.read_bytes(_copy_path(name)))["pins"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def is_saved(store: Store, name: str) -> bool:

@@ -94,16 +94,6 @@ def run_opened(workspace: Workspace, options: RunOptions) -> Report:
             return _Session(workspace, options, planned, uri, started_at).execute(checked)
 
 
-def report(given: SweepLike, *, store: str | None = None) -> Report:
-    """Return the comparison of what a sweep has given so far; computes nothing.
-
-    Raises:
-        InvalidSweepError: The sweep has faults.
-    """
-    workspace = open_sweep(given, store)
-    return stored_report(workspace, workspace.plan())
-
-
 def tracking_uri(workspace: Workspace, given: str | None = None) -> str | None:
     """Return the tracking URI of a sweep, or None where it is off."""
     tracking = workspace.sweep.tracking

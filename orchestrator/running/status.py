@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.job import State
 from orchestrator.running.journal import Event, read_journal
-from orchestrator.running.results import stored_results
+from orchestrator.running.results import state_of, stored_results
 from orchestrator.running.workspace import Workspace
 
 
@@ -42,6 +42,10 @@ class SweepStatus:
     state: State
     counts: Mapping[str, int]
     """Trials by state."""
+    changed_since: float | None = None
+    """Unix time of the last run, where its trials were others than the sweep has now."""
+    is_past: bool = False
+    """Whether the trials are nevertheless those of that run."""
     running: Sequence[RunningJob]
     failures: Sequence[FailedTrial]
     trials: Sequence[Mapping[str, Any]]
@@ -67,7 +71,9 @@ def sweep_status(workspace: Workspace) -> SweepStatus:
     }
     return SweepStatus(
         sweep=workspace.sweep.name,
-        state=state,
+        state=state_of(state, results),
+        changed_since=workspace.changed_since,
+        is_past=workspace.is_past,
         counts=dict(Counter(str(state) for state in states.values())),
         running=[_running_job(event, workspace) for event in started.values()],
         failures=[

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.job import State
@@ -23,7 +23,7 @@ from orchestrator.running.tracking import (
     mask_credentials,
 )
 from orchestrator.running.tracking.detail import Detail
-from orchestrator.running.workspace import SweepLike, Workspace, open_sweep
+from orchestrator.running.workspace import SweepLike, Workspace, open_past
 
 SAY_EVERY_S = 2.0
 """Seconds between two messages about how far it is."""
@@ -82,15 +82,24 @@ def sync(
     Raises:
         InvalidSweepError: The sweep has faults, or the tracking URI cannot be used.
         SweepBusyError: Another process is running this sweep, and writes to MLflow itself.
-        FanflareError: The sweep was never run, or its tracking is off and no URI is given.
+        FanflareError: The sweep was never run, or not with the trials that it has now; or its
+            tracking is off and no URI is given.
     """
-    workspace = open_sweep(given, store)
+    workspace = open_past(given, store)
     uri = _usable_uri(workspace, tracking_uri)
     with workspace.lock():
         past = past_of(workspace)
         if past.state is State.SCHEDULED:
             name = workspace.sweep.name
             raise FanflareError(f"sweep {name!r} was never run with this store: nothing to write")
+        if workspace.changed_since and not workspace.is_past:
+            raise FanflareError(
+                f"sweep {workspace.sweep.name!r} has other trials now than in its last run, which "
+                "MLflow goes on showing; run it first: fanflare run "
+                f"{workspace.file_name or workspace.sweep.name}"
+            )
+        # What is written are records of the run, which the files of now are no part of.
+        workspace = replace(workspace, changed_since=None, is_past=False)
         return _write(workspace, past, uri, observer or SilentObserver())
 
 

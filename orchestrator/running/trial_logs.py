@@ -10,7 +10,7 @@ from cluster.store import Store
 from orchestrator.errors import FanflareError, UnknownNameError
 from orchestrator.planning.trial import Trial
 from orchestrator.running.saved_sweep import DEFAULT_STORE
-from orchestrator.running.workspace import Workspace, open_sweep
+from orchestrator.running.workspace import Workspace, open_past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,12 @@ def find_trial(
 
 def _workspaces(sweep: str | None, store: str | None) -> Iterator[Workspace]:
     if sweep is not None:
-        yield open_sweep(sweep, store)
+        yield open_past(sweep, store)
         return
     location = store or os.environ.get("FANFLARE_STORE", DEFAULT_STORE)
     for name in Store(location).list_folders("sweeps"):
         try:
-            yield open_sweep(name, location)
+            yield open_past(name, location)
         except FanflareError:
             continue  # a sweep that cannot be read any more hides no other
 

@@ -25,10 +25,11 @@ from orchestrator.comparing.leaderboard import leaderboard
 from orchestrator.comparing.wording import config_label
 from orchestrator.errors import FanflareError
 from orchestrator.planning.trial import Trial, TrialResult
+from orchestrator.running.pins import past_sources
 from orchestrator.running.progress import Observer, SilentObserver
 from orchestrator.running.rerun import MOVES, Rerun
 from orchestrator.running.results import stored_results
-from orchestrator.running.workspace import SweepLike, Workspace, check_capacity, open_sweep
+from orchestrator.running.workspace import SweepLike, Workspace, check_capacity, open_past
 from pipelines.contract import Node
 from pipelines.labels import Fidelity, fidelity_of
 
@@ -128,11 +129,16 @@ def verify(given: SweepLike, options: VerifyOptions | None = None) -> Verificati
     """Rerun a sample of a sweep's finished trials alone, in this process, and compare.
 
     Raises:
-        FanflareError: No trial is finished.
+        FanflareError: No trial is finished, or what they rest on has changed since.
         InvalidSweepError: The sweep has faults, or this machine lacks what its trials need.
     """
     options = options or VerifyOptions()
-    workspace = open_sweep(given, options.store)
+    workspace = open_past(given, options.store)
+    if changed := past_sources(list(workspace.nodes.values())):
+        raise FanflareError(
+            f"what sweep {workspace.sweep.name!r} gave cannot be computed again, as "
+            f"{', '.join(changed)} has changed since it ran; put it back, or run the sweep again"
+        )
     results = list(stored_results(workspace.plan(), workspace.store, ()))
     finished = [result for result in results if result.state is State.FINISHED]
     if not finished:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.artifact import StoreError
+from cluster.artifact import Record, StoreError
 from cluster.job import Failure, Resources, State
 from cluster.machine import gpu_memory_gib as local_gpu_memory_gib
 from cluster.machine import local_resources
@@ -21,10 +22,17 @@ from orchestrator.planning.grid import expand, parse
 from orchestrator.planning.plan import Plan, Setting, make_plan, merge
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import SweepFile
-from orchestrator.planning.trial import Trial
+from orchestrator.planning.trial import Trial, ids_digest
 from orchestrator.running.journal import read_journal
+from orchestrator.running.pins import Pins
 from orchestrator.running.right_to_drive import driving, is_driven
-from orchestrator.running.saved_sweep import DEFAULT_STORE, save_sweep, saved_id, saved_sweep
+from orchestrator.running.saved_sweep import (
+    DEFAULT_STORE,
+    save_sweep,
+    saved_id,
+    saved_pins,
+    saved_sweep,
+)
 from pipelines.contract import Node
 from pipelines.labels import extras_of
 
@@ -45,6 +53,10 @@ class Workspace:
     nodes: Mapping[str, Node]
     """The merged nodes of all trials by digest, inputs first."""
     store: Store
+    changed_since: float | None = None
+    """Unix time of the last run, where its trials were others than the sweep has now."""
+    is_past: bool = False
+    """Whether the trials are nevertheless those of that run."""
 
     @property
     def folder(self) -> Path:
@@ -86,7 +98,24 @@ class Workspace:
             if asks_gpu and capacity is None
             else gpu_memory_gib,
         )
-        return make_plan(self.sweep, self.trials, self.nodes, setting)
+        planned = make_plan(self.sweep, self.trials, self.nodes, setting)
+        while lost := self._without_files(planned):
+            setting = replace(setting, known=setting.known - lost)
+            planned = make_plan(self.sweep, self.trials, self.nodes, setting)
+        return planned
+
+    def _without_files(self, planned: Plan) -> set[str]:
+        """Return known stages that will be read, but whose files are not here.
+
+        `pull` leaves them where they are, and who needs space deletes them; their records stay.
+        """
+        to_run = {digest for job in planned.jobs for digest in job.stages}
+        inputs = {digest for one in to_run for digest in planned.stages[one].inputs.values()}
+        records: dict[str, Record] = {}
+        for digest in inputs & planned.known:
+            with suppress(StoreError):  # a damaged record fails what reads it, and says so
+                records |= self.store.find([digest])
+        return {digest for digest, one in records.items() if not self.store.has_files(one)}
 
     def _known(self) -> set[str]:
         """Return the digests that the store has, with all extras that are wanted of them."""
@@ -129,7 +158,8 @@ class Workspace:
 
         See :func:`~orchestrator.running.saved_sweep.save_sweep`.
         """
-        return save_sweep(self.store, self.sweep.name, self.file)
+        pins = Pins.of(self.trials, self.nodes, time.time())
+        return save_sweep(self.store, self.sweep.name, self.file, pins)
 
     def saved_id(self) -> str:
         """Return the id that :meth:`save_copy` gave, or an empty string before the first run."""
@@ -165,11 +195,11 @@ class Workspace:
         return state
 
 
-def open_sweep(given: SweepLike, store: str | None = None) -> Workspace:
+def open_sweep(given: SweepLike | SweepFile, store: str | None = None) -> Workspace:
     """Open a sweep and find its trials and its store.
 
     Args:
-        given: A sweep in any of its forms.
+        given: A sweep in any of its forms; a file may have been read before.
         store: Where results are, in place of what the sweep says.
 
     Raises:
@@ -189,7 +219,32 @@ def open_sweep(given: SweepLike, store: str | None = None) -> Workspace:
     return Workspace(sweep=sweep, file=file, trials=trials, nodes=nodes, store=opened)
 
 
-def _sweep_file(given: SweepLike, store: str | None) -> SweepFile:
+def open_past(given: SweepLike, store: str | None = None) -> Workspace:
+    """Open a sweep as it ran last, though files that it names may have changed since.
+
+    What it gave can be shown then; what has changed cannot be read. A sweep that never ran, or of
+    which more has changed, is opened as :func:`open_sweep` does.
+
+    Args:
+        given: A sweep in any of its forms.
+        store: Where results are, in place of what the sweep says.
+
+    Raises:
+        InvalidSweepError: The sweep has faults; all of them are told.
+        UnknownNameError: There is neither such a file nor such a sweep in the store.
+    """
+    opened = open_sweep(given, store)
+    pins = saved_pins(opened.store, opened.sweep.name)
+    if pins is None or pins.trials == ids_digest(opened.trials):
+        return opened
+    opened = replace(opened, changed_since=pins.started_at)
+    past = pins.pinned(opened.trials, opened.nodes)
+    return replace(opened, trials=past[0], nodes=past[1], is_past=True) if past else opened
+
+
+def _sweep_file(given: SweepLike | SweepFile, store: str | None) -> SweepFile:
+    if isinstance(given, SweepFile):
+        return given
     if isinstance(given, Sweep):
         return SweepFile(given.model_dump(mode="json", exclude_unset=True))
     if isinstance(given, Mapping):

@@ -106,6 +106,21 @@ def test_a_lost_artifact_behind_a_result_is_not_missed(toy):
     assert toy.num_executed("evaluate") == 4
 
 
+def test_an_input_that_lost_its_files_is_made_again_where_it_is_needed(toy, backend):
+    """`pull` leaves files where they are, and people make room."""
+
+    def sweep(**space):
+        return {**toy.sweep(space), "pipeline": "tests.toy_files:PIPELINE"}
+
+    run(sweep(value=[1, 2]), backend=backend)
+    (arrays,) = Path(toy.store).rglob("*.safetensors")
+    arrays.unlink()
+    assert run(sweep(value=[1, 2]), backend=backend).num_reused == 2, "nobody needs it"
+    made = run(sweep(value=[1, 2, 3]), backend=backend)
+    assert scores(made) == expected([1, 2, 3], [0])
+    assert (toy.num_executed("prepare"), toy.num_executed("work")) == (2, 3)
+
+
 def test_a_damaged_input_fails_its_users_only_and_says_so(toy, backend):
     run(toy.sweep({"value": 1, "group": [1, 2]}), backend=backend)
     first, second = plan(toy.sweep({"value": 1, "group": [1, 2]})).trials
