@@ -54,6 +54,7 @@ class PipelineError(Exception):
 
     PipelineError
     |- InputError    the user's data or model cannot be used as asked
+    |- CommandError  a program of the user's own did not end well
     `- DivergedError the training loss is no longer finite
     """
 
@@ -70,6 +71,10 @@ class InputError(PipelineError):
         super().__init__(message)
         self.key = key
         self.nearest = nearest
+
+
+class CommandError(PipelineError):
+    """A program of the user's own failed, was ended, or took too long."""
 
 
 class DivergedError(PipelineError):
@@ -206,6 +211,10 @@ class Node:
         """The digests of all models and data on which it rests."""
         own = {source.digest for source in self.sources.values()}
         return frozenset(own.union(*(node.origins for node in self.inputs.values())))
+
+
+MAX_STEP = 2**63 - 1
+"""The highest step of a curve: a column of a database holds no more."""
 
 
 @dataclass(frozen=True, kw_only=True)

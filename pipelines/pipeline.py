@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -63,3 +63,11 @@ class Pipeline(Protocol):
         The first is the default where the task names none of its own. An empty mapping says that
         any name may come; the sweep must then name its metric and mode.
         """
+
+
+@runtime_checkable
+class MetricNames(Protocol):
+    """A pipeline that calls metrics otherwise than what runs in its trials."""
+
+    def result_name(self, name: str) -> str:
+        """Return what a metric is called in a result, as `validation/f1` for `eval_f1`."""

@@ -125,6 +125,7 @@ def test_the_words_for_states_and_causes():
     }
     assert {str(cause) for cause in Cause} == {
         "bug",
+        "command",
         "diverged",
         "input",
         "out of memory",

@@ -86,9 +86,9 @@ def _say_what_was_done(report: Report, duration_s: float) -> None:
     if report.state is State.KILLED:
         console.print(f"Interrupted; {num_finished} finished trials are kept.", style="yellow")
     elif report.num_reused == len(report.results):
-        console.print(f"Nothing to compute: all {num_finished} were known, checked {took}.")
+        console.print(f"Nothing to compute: all {report.num_reused} were known, checked {took}.")
     elif report.num_reused:
-        num_new = num_finished - report.num_reused
+        num_new = len(report.results) - report.num_reused
         console.print(f"{report.num_reused} were known, {num_new} new {took}.")
     else:
         console.print(f"Done {took}.")

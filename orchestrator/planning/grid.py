@@ -15,7 +15,9 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.errors import Fault, InvalidSweepError, nearest_name
 from orchestrator.planning.faults import Faults, faults_of, shown
 from orchestrator.planning.made_models import made_models
+from orchestrator.planning.own_graph import graph_fault
 from orchestrator.planning.points import points_of
+from orchestrator.planning.ranking_metric import ranking_metric
 from orchestrator.planning.space import Subspace, repeated_values, subspaces
 from orchestrator.planning.sweep import Sweep
 from orchestrator.planning.sweep_file import KeyPath, SweepFile, is_sequence
@@ -104,7 +106,7 @@ def expand(sweep: Sweep, file: SweepFile) -> list[GridPoint]:
         raise
     models = _resolve(sweep.model_entries, "models", resolve_model, pipeline.takes_models, faults)
     tasks = _resolve(sweep.task_entries, "tasks", resolve_task, pipeline.takes_tasks, faults)
-    metrics = {name: _metric(sweep, pipeline, task, faults) for name, task in tasks.items()}
+    metrics = {name: ranking_metric(sweep, pipeline, task, faults) for name, task in tasks.items()}
     seeds = sweep.seed_list
     for seed in repeated_values(seeds):
         faults.add(f"seed {seed} stands there twice", ("seeds",))
@@ -168,34 +170,6 @@ def _items(entry: Any, keys: KeyPath, resolve: Any, faults: Faults) -> list[Any]
         else:
             faults.add_input(error, keys)
         return []
-
-
-def _metric(sweep: Sweep, pipeline: Pipeline, task: Any, faults: Faults) -> tuple[str, str]:
-    """Return name and mode of the metric that ranks trials on a task."""
-    known = pipeline.metrics(task)
-    if not known:
-        return _open_metric(sweep, faults)
-    default = task.metric if task is not None else next(iter(known))
-    name = sweep.metric.name if sweep.metric else default
-    if name not in known:
-        where = f" on task {task.name!r}" if task is not None else ""
-        message = f"unknown metric {name!r}{where}; there are {', '.join(known)}"
-        keys: KeyPath = ("metric", "name") if sweep.metric else ("tasks",)
-        faults.add(message, keys, nearest_name(name, known))
-        return name, "max"
-    mode = sweep.metric.mode if sweep.metric and sweep.metric.mode else known[name]
-    return name, mode
-
-
-def _open_metric(sweep: Sweep, faults: Faults) -> tuple[str, str]:
-    """Return name and mode of the metric where the pipeline cannot know which there will be."""
-    if sweep.metric is None:
-        message = "required by this pipeline, as {name: accuracy, mode: max}"
-        faults.add(message, ("metric",))
-        return "", "max"
-    if sweep.metric.mode is None:
-        faults.add("required by this pipeline: max or min", ("metric", "mode"))
-    return sweep.metric.name, sweep.metric.mode or "max"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +259,11 @@ def _graphs(
                         models=choice.all_models,
                     )
                     try:
-                        yield settings, pipeline.graph(settings)
+                        last = pipeline.graph(settings)
                     except InputError as error:
                         faults.add_input(error, subspace.keys)
                         break
+                    if fault := graph_fault(last):
+                        faults.add(f"the graph of {pipeline.name!r} has {fault}", ("pipeline",))
+                        break
+                    yield settings, last

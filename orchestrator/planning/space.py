@@ -66,12 +66,16 @@ def subspaces(
 
 
 def repeated_values(axis: Sequence[Any]) -> list[Any]:
-    """Return the values of an axis that stand in it more than once; 1 and 1.0 are the same."""
+    """Return the values of an axis that stand in it more than once.
+
+    1 and 1.0 are the same; 1 and true are not, as little as in a command.
+    """
     seen: set[Any] = set()
     repeated = []
     for value in axis:
         is_nested = isinstance(value, Mapping) or is_sequence(value)
-        key = json.dumps(value, sort_keys=True, default=str) if is_nested else value
+        plain = json.dumps(value, sort_keys=True, default=str) if is_nested else value
+        key = (isinstance(value, bool), plain)
         if key in seen:
             repeated.append(value)
         seen.add(key)

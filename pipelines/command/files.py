@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from pipelines.contract import InputError, digest_of
-from pipelines.sources.local import file_digest
+from pipelines.sources.local import file_digest, found_files
+
+_SHELL = re.compile(r"(?:.*/)?\w*sh")
+_PROGRAM = re.compile(r"-[a-z]*c")
+"""A flag of a shell after which a program stands; others may be joined to it, as in `-lc`."""
+_MODULE = re.compile(r"-[a-zA-Z]*?m ?(\S+)")
+"""Python's flag and the module after it, as in `-m module`, `-um module` and `-mmodule`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +80,12 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
 
 def named_files(words: Sequence[str], folder: Path) -> list[Path]:
     """Return the files that exist and that the words of a command name, programs on PATH aside."""
+    opened = list(_opened(words))
     paths = (
         Path(os.path.normpath(folder / name))
-        for position, word in enumerate(words)
+        for position, word in enumerate(opened)
         if position > 0 or "/" in word
-        for name in _names(word, words[position - 1] if position else "")
+        for name in _names(word, opened[position - 1] if position else "")
     )
     return [path for path in dict.fromkeys(paths) if _is_file(path)]
 
@@ -86,25 +97,45 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _opened(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command, and after the program of a shell those of this program."""
+    is_shell = False
+    for before, word in pairwise(["", *words]):
+        yield word
+        is_shell = is_shell or _SHELL.fullmatch(word) is not None
+        if is_shell and _PROGRAM.fullmatch(before):
+            yield from _read_by(word)
+
+
+def _read_by(program: str) -> Iterator[str]:
+    """Yield the words of a shell's program, but for the files into which it writes."""
+    lexer = shlex.shlex(program, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    with contextlib.suppress(ValueError):  # a quote that is not closed: the shell will say so
+        for before, word in pairwise(["", *lexer]):
+            if ">" not in before:
+                yield word
+
+
 def _names(word: str, before: str) -> Iterator[str]:
     """Yield what a word may name: a file, the value of an option, the module after `-m`."""
     yield word
     if "=" in word:
         yield word.partition("=")[2]
-    if before == "-m":
-        module = word.replace(".", "/")
+    if named := _MODULE.fullmatch(f"{before} {word}") or _MODULE.fullmatch(word):
+        module = named[1].replace(".", "/")
         yield from (f"{module}.py", f"{module}/__init__.py", f"{module}/__main__.py")
 
 
 def matching_files(pattern: str, folder: Path) -> list[Path]:
-    """Return the files that match a pattern.
+    """Return the files that match a pattern; hidden ones only where it names them.
 
     Raises:
         InputError: There are none.
     """
     root = Path("/") if pattern.startswith("/") else folder
-    paths = sorted(Path(os.path.normpath(path)) for path in root.glob(pattern.lstrip("/")))
-    found = [path for path in paths if path.is_file()]
+    files = found_files(root, pattern.lstrip("/"))
+    found = sorted(Path(os.path.normpath(path)) for path in files)
     if not found:
         raise InputError(f"no file matches {pattern!r} in {folder}", key="files")
     return found

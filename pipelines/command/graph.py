@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipelines.command.files import Script, digests, matching_files, named_files
+from pipelines.command.metrics import split_names
 from pipelines.command.params import CommandParams
 from pipelines.command.template import placeholders, rendered
 from pipelines.contract import InputError, Node, Stage
@@ -49,6 +50,10 @@ class CommandPipeline:
         """Return nothing: which metrics there are is up to the script."""
         del task
         return {}
+
+    def result_name(self, name: str) -> str:
+        """Return what a metric of the script is called in a result."""
+        return split_names([name])[name]
 
     def graph(self, trial: TrialSettings) -> Node:
         """Return the one node of a trial.
@@ -211,7 +216,7 @@ def _script(params: CommandParams, words: Sequence[str], folder: Path, begin: Pa
         for path in matching_files(pattern, folder)
     ]
     return Script(
-        name=named[0].name if named else Path(words[0]).name,
+        name=named[0].name if named else Path(words[0]).name.strip("{}"),
         folder=begin,
         files=digests([*named, *further]),
         timeout_s=params.timeout_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -10,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.contract import DivergedError, InputError
+from pipelines.contract import MAX_STEP, DivergedError, InputError
 
 _SPLIT = re.compile(r"(validation|valid|val|eval|dev|test|predict|train)[_/](.+)")
 _SPLITS = {"test": "test", "predict": "test", "train": "train"}
 """What is not a word for the validation split."""
 
 MAX_LISTED_FILES = 10
+
+_TOO_DEEP = "is nested too deep to be read"
 
 
 @dataclass
@@ -29,14 +32,15 @@ class Reported:
 
     def take_line(self, line: str) -> None:
         """Take the numbers of a line that is a JSON object; the last value of a name wins."""
-        content = _json_object(line) if line.lstrip().startswith("{") else None
-        if content is None:
+        if not line.lstrip().startswith("{"):
             return
-        step = content.pop("step", None)
-        numbers = dict(_numbers(content))
-        self.final |= {name: value for name, value in numbers.items() if name != "epoch"}
-        if numbers and isinstance(step, int):
-            self.curve.append({**numbers, "step": step})
+        with contextlib.suppress(ValueError):
+            content = _json_object(line)
+            step = content.pop("step", None)
+            numbers = _numbers(content)
+            self.final |= {name: value for name, value in numbers.items() if name != "epoch"}
+            if numbers and isinstance(step, int) and abs(step) <= MAX_STEP:
+                self.curve.append({**numbers, "step": step})
 
     def value(self) -> dict[str, Any]:
         """Return `metrics` and `curve` as a result has them.
@@ -86,33 +90,57 @@ def read_json(path: Path) -> Reported:
     Raises:
         InputError: It is not there, not a JSON object, or holds no number.
     """
+    if path.is_dir():
+        raise InputError(f"{path.name} is a folder, not a JSON file", key="metrics")
     if not path.is_file():
         left = sorted(file.name for file in path.parent.glob("*"))[:MAX_LISTED_FILES]
         there = f"there are {', '.join(left)}" if left else "the folder is empty"
         raise InputError(
             f"the command wrote no {path.name} into its folder; {there}", key="metrics"
         )
-    content = _json_object(path.read_text(encoding="utf-8", errors="replace"))
-    if content is None:
-        raise InputError(f"{path.name} is not a JSON object", key="metrics")
-    numbers = dict(_numbers(content))
+    try:  # with the mark at its beginning that programs on Windows write
+        numbers = _numbers(_json_object(path.read_text(encoding="utf-8-sig", errors="replace")))
+    except ValueError as error:
+        raise InputError(f"{path.name} {error}", key="metrics") from error
     if not numbers:
         raise InputError(f"{path.name} holds no number", key="metrics")
     return Reported(final=numbers)
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
+def _json_object(text: str) -> dict[str, Any]:
+    """Return the content of a JSON object.
+
+    Raises:
+        ValueError: It is none; the message goes on after its name.
+    """
     try:
         content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
     except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError("is not a JSON object")
+    return content
 
 
-def _numbers(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a JSON object by name, nested names joined by a slash."""
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a JSON object by name, nested names joined by a slash.
+
+    Raises:
+        ValueError: One of them cannot be held, or it is nested too deep.
+    """
+    try:
+        return dict(_named_numbers(content))
+    except OverflowError as error:
+        raise ValueError("holds a number that is too large for a float") from error
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+
+
+def _named_numbers(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     for name, value in content.items():
         if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{name}/")
+            yield from _named_numbers(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", float(value)

@@ -8,6 +8,7 @@ oldest, while a client would cost each trial a second for the import alone.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import shutil
 import sqlite3
@@ -110,10 +111,15 @@ def _read(database: sqlite3.Connection, run_id: str) -> Reported:
         [run_id],
     )
     for step, name, value in history:
-        points[step][name] = value
+        points[step][name] = _given(value)
     return Reported(
-        final={name: float("nan") if is_nan else value for name, value, is_nan in final},
+        final={name: float("nan") if is_nan else _given(value) for name, value, is_nan in final},
         curve=[{**point, "step": step} for step, point in points.items()]
         if len(points) > 1
         else [],
     )
+
+
+def _given(value: float) -> float:
+    """Return what the script logged: MLflow's SQL store writes the largest float for infinity."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value

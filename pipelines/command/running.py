@@ -15,11 +15,7 @@ from pipelines.command.metrics import Reported, read_json
 from pipelines.command.mlflow_run import MlflowRun, open_run
 from pipelines.command.process import Ended, execute
 from pipelines.command.template import rendered
-from pipelines.contract import Artifact, Context, InputError, Member, PipelineError, StageResult
-
-
-class CommandError(PipelineError):
-    """The command did not end by itself with exit code 0."""
+from pipelines.contract import Artifact, CommandError, Context, InputError, Member, StageResult
 
 
 def run(

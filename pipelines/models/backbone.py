@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+)
 
 import pipelines.models.efficientnet_lite  # noqa: F401 - AutoModel knows it from here on
 from pipelines.contract import Context, InputError
@@ -71,15 +77,48 @@ def warm_model(context: Context, files: ModelFiles, auto_class: Any = AutoModel)
         # What the files lack, as the head of an encoder, is drawn anew: the same each time.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = auto_class.from_pretrained(
+            model, report = auto_class.from_pretrained(
                 files.folder,
                 local_files_only=True,
                 dtype=torch.float32,
+                output_loading_info=True,
             )
+        _check_is_whole(model, report["missing_keys"], files, auto_class)
         return cast(nn.Module, model.to(context.device).eval().requires_grad_(False))
 
     key = f"{auto_class.__name__}/{files.digest}"
     return cast(nn.Module, context.cached(key, load))
+
+
+def _check_is_whole(
+    model: Any, missing: Collection[str], files: ModelFiles, auto_class: Any
+) -> None:
+    """Make sure that the files have all weights that a result may rest on.
+
+    What predicts hidden tokens may begin afresh, and poolers are read by classifying heads only.
+
+    Raises:
+        InputError: Some are not there, so that they would be random.
+    """
+    lost = sorted({name for name, _ in model.named_parameters()}.intersection(missing))
+    body = "" if model.base_model is model else f"{model.base_model_prefix}."
+    has_own_head = auto_class not in (AutoModel, AutoModelForMaskedLM)
+    if not has_own_head:
+        lost = [name for name in lost if "pooler" not in name.split(".")]
+    of_body = [name for name in lost if name.startswith(body)]
+    if of_body:
+        raise InputError(
+            f"the weights of {files.name} lack {len(of_body)} of the model's tensors, as "
+            f"{of_body[0]}; they do not fit config.json, or are called otherwise, as after a "
+            "wrapper (`module.`, `_orig_mod.`); save the model itself with `save_pretrained`",
+            key="models",
+        )
+    if has_own_head and lost:
+        raise InputError(
+            f"the weights of {files.name} have no head: {lost[0]} is missing, which would be "
+            f"random; save the model with `save_pretrained` of a {type(model).__name__}",
+            key="models",
+        )
 
 
 def trainable_copy(context: Context, files: ModelFiles, auto_class: Any = AutoModel) -> nn.Module:

@@ -168,6 +168,12 @@ def test_a_password_in_a_uri_is_not_kept(store):
     assert "cret" not in text_of(store)
 
 
+def test_a_password_among_the_options_of_a_uri_is_not_kept(store):
+    write(store, [failed("cannot reach postgresql://host/db?user=me&password=secret")])
+    (event,) = read_journal(store, "toy")
+    assert event.failure.message == "cannot reach postgresql://host/db?user=me&password=***"
+
+
 def test_a_uri_with_a_port_is_left_alone_and_breaks_nothing(store):
     events = [failed("http://host:5000", a="x", b="me@example.org"), failed("http://[::1]:5000/x")]
     write(store, events)

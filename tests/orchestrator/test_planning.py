@@ -57,6 +57,17 @@ def test_a_value_is_repeated_when_it_equals_an_earlier_one(axis):
     assert repeated_values(axis) == repeated
 
 
+def test_true_and_one_are_two_values_of_a_command(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "name: own\npipeline: command\nmetric: {name: a, mode: min}\n"
+        "space: {command: 'echo {flag}', flag: [true, 1, false, 0]}\n"
+    )
+    file = SweepFile.read(path)
+    assert len(merge(expand(parse(file), file))[0]) == 4
+    assert repeated_values([True, 1, 1.0, True]) == [1.0, True]
+
+
 def test_huge_values_are_told_apart():
     assert repeated_values([2**53, 2**53 + 1, 10**400]) == []
 

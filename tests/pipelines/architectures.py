@@ -38,10 +38,11 @@ class Architecture:
 
 
 def save_architecture(folder, name):
-    """Save a random model of an architecture and what makes its inputs."""
+    """Save a random model of an architecture, decoders with a head, and what makes its inputs."""
     architecture = ARCHITECTURES[name]
     torch.manual_seed(0)
-    model = hf.AutoModel.from_config(architecture.config).to(architecture.dtype)
+    auto_class = hf.AutoModelForCausalLM if name in DECODERS else hf.AutoModel
+    model = auto_class.from_config(architecture.config).to(architecture.dtype)
     model.save_pretrained(folder)
     architecture.save_inputs(folder)
     return folder

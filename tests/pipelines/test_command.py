@@ -111,6 +111,11 @@ def test_a_changed_script_runs_again_and_an_unchanged_one_does_not(sweeps):
         ("{python} script.py --out={output_dir} --data=data.csv", "", "data.csv"),
         ("{python} -m package.train --out={output_dir}", "", "package/train.py"),
         ("{python} script.py --out={output_dir}", "package/**/*.py data.csv", "package/util.py"),
+        ("{python} -um package.train --out={output_dir}", "", "package/train.py"),
+        ("{python} -mpackage.train --out={output_dir}", "", "package/train.py"),
+        ("bash -ec 'cat data.csv|python package/train.py {output_dir}'", "", "package/train.py"),
+        ("bash -ec 'cat data.csv|python package/train.py {output_dir}'", "", "data.csv"),
+        ("env -i sh -c 'cd . && python -um package.train'", "", "package/train.py"),
     ],
 )
 def test_the_content_of_files_is_part_of_the_identity(sweeps, command, files, name):
@@ -123,6 +128,14 @@ def test_the_content_of_files_is_part_of_the_identity(sweeps, command, files, na
     sweeps.script(f"{SCRIPT}#", name)
     (after,) = plan(sweeps.file(space)).trials
     assert before.id != after.id
+
+
+def test_what_a_shell_writes_is_no_part_of_the_identity(sweeps):
+    space = {"command": "sh -c 'cd {sweep_dir}; {python} script.py --out={output_dir} >log.txt'"}
+    assert sweeps.run(space).exit_code == 0
+    assert sweeps.run(space).num_reused == 1
+    code = inline("open('log.txt', 'a').write('x')")
+    assert "log.txt has changed" not in sweeps.failure({"command": code}).message
 
 
 def test_a_file_that_changes_while_the_sweep_runs_is_told(sweeps):
@@ -178,6 +191,13 @@ def test_metrics_of_an_mlflow_run(sweeps, monkeypatch):
     }
 
 
+def test_infinity_in_an_mlflow_run_is_a_divergence(sweeps):
+    sweeps.script("import mlflow; mlflow.log_metric('accuracy', float('-inf'))", "tracked.py")
+    failure = sweeps.failure({"command": "{python} tracked.py", "metrics": "mlflow"})
+    assert failure.cause is Cause.DIVERGED
+    assert "metric 'accuracy' is -inf" in failure.message
+
+
 def test_the_names_of_metrics():
     names = {
         "eval_f1": "validation/f1",
@@ -210,11 +230,15 @@ def test_a_trial_without_the_ranking_metric_fails_and_keeps_its_result(sweeps):
     [
         (
             "import sys; print('before'); sys.exit('no such file')",
-            Cause.BUG,
-            "exit code 1: no such",
+            Cause.COMMAND,
+            "python ended with exit code 1: no such",
         ),
-        ("import os; os.kill(os.getpid(), 9)", Cause.BUG, "was ended by SIGKILL (out of memory?)"),
-        ("import os; os.kill(os.getpid(), 11)", Cause.BUG, "was ended by SIGSEGV"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            Cause.COMMAND,
+            "was ended by SIGKILL (out of memory?)",
+        ),
+        ("import os; os.kill(os.getpid(), 11)", Cause.COMMAND, "was ended by SIGSEGV"),
         ("print('done')", Cause.INPUT, "the command wrote no metrics.json into its folder"),
     ],
 )
@@ -233,12 +257,43 @@ def test_a_failing_command(sweeps, code, cause, message):
         ("[1]", Cause.INPUT, "metrics.json is not a JSON object"),
         ('{"accuracy": "0.9"}', Cause.INPUT, "metrics.json holds no number"),
         ('{"accuracy": NaN}', Cause.DIVERGED, "metric 'accuracy' is nan"),
+        (f'{{"accuracy": 1{"0" * 400}}}', Cause.INPUT, "metrics.json holds a number that is too"),
+        ('{"a":' * 9000 + "1" + "}" * 9000, Cause.INPUT, "metrics.json is nested too deep"),
     ],
 )
 def test_unusable_metrics(sweeps, content, cause, message):
     sweeps.script(f"import sys; open(sys.argv[1], 'w').write({content!r})", "write.py")
     failure = sweeps.failure({"command": "{python} write.py {output_dir}/metrics.json"})
     assert (failure.cause, message in failure.message) == (cause, True)
+
+
+def test_a_folder_in_place_of_the_metrics_file(sweeps):
+    code = inline("import os, sys; os.mkdir(sys.argv[1])")
+    failure = sweeps.failure({"command": f"{code} {{output_dir}}/metrics.json"})
+    assert (failure.cause, failure.key) == (Cause.INPUT, "metrics")
+    assert failure.message == "metrics.json is a folder, not a JSON file"
+
+
+def test_a_metrics_file_may_begin_with_a_byte_order_mark(sweeps):
+    sweeps.script(
+        "import sys; open(sys.argv[1], 'w', encoding='utf-8-sig').write('{\"f1\": 1}')", "w.py"
+    )
+    space = {"command": "{python} w.py {output_dir}/metrics.json"}
+    (result,) = sweeps.run(space, metric={"name": "f1", "mode": "max"}).results
+    assert result.metrics == {"validation/f1": 1.0}
+
+
+def test_lines_of_stdout_that_cannot_be_kept_cost_none_that_can(sweeps):
+    lines = [
+        '{"a":' * 9000 + "1" + "}" * 9000,
+        f'{{"accuracy": 1{"0" * 400}}}',
+        f'{{"accuracy": 0.25, "step": {10**30}}}',
+        f'{{"accuracy": 0.75, "step": {2**63 - 1}}}',
+    ]
+    sweeps.script("\n".join(f"print({line!r})" for line in lines), "lines.py")
+    (result,) = sweeps.run({"command": "{python} lines.py", "metrics": "stdout"}).results
+    assert result.metrics == {"validation/accuracy": 0.75}
+    assert [point["step"] for point in sweeps.stored().curve] == [2**63 - 1]
 
 
 def test_stdout_without_a_metric(sweeps):
@@ -284,3 +339,15 @@ def test_metric_and_mode_are_required(sweeps):
     space = {"command": "ls"}
     assert "metric: required by this pipeline" in sweeps.faults(space, metric=None)
     assert "metric.mode: required" in sweeps.faults(space, metric={"name": "accuracy"})
+
+
+@pytest.mark.parametrize("name", ["eval_f1/macro", "validation/f1/macro", "test_f1/macro"])
+def test_a_metric_is_named_without_its_split(sweeps, name):
+    fault = sweeps.faults({"command": "ls"}, metric={"name": name, "mode": "max"})
+    assert f"metric.name: '{name}' names a split" in fault
+    assert "(did you mean 'f1/macro'?)" in fault
+
+
+@pytest.mark.parametrize("name", ["f1/macro", "evaluation", "system/cpu", "training_loss"])
+def test_a_metric_may_look_like_a_split(sweeps, name):
+    plan(sweeps.file({"command": "ls"}, metric={"name": name, "mode": "max"}))
