@@ -111,26 +111,17 @@ def test_130_when_interrupted_and_the_same_command_goes_on(run, toy_file, toy):
     assert toy.num_executed("evaluate") in (20, 21)  # one may have been cut off before its end
 
 
-def test_130_when_interrupted_while_ray_starts(toy_file):
+@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 1.0), (signal.SIGTERM, 1.5)])
+def test_130_when_told_to_end_while_ray_starts(toy_file, number, after_s):
+    """Ray puts a handler of its own in place, which would end the process without a word."""
     process = start("run", toy_file({"value": 1}), "--backend", "ray")
     assert "ray" in process.stderr.readline()
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    time.sleep(after_s)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Continue with" in out
     assert "Traceback" not in out + err
-
-
-def test_130_when_terminated_while_ray_starts(toy_file):
-    """Ray puts a handler of its own in place, which would end the process without a word."""
-    process = start("run", toy_file({"value": 1}), "--backend", "ray")
-    assert "ray" in process.stderr.readline()
-    time.sleep(1.5)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Continue with" in out
 
 
 def test_a_disk_that_fills_up_is_told_in_a_line(

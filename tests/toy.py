@@ -104,6 +104,15 @@ class Data:
     digest: str = "d" * 64
 
 
+def with_stages(last: Node, prepare: Stage, work: Stage) -> Node:
+    """Return the graph of a toy with other stages before the last one."""
+    worked = last.inputs["worked"]
+    prepared = replace(worked.inputs["prepared"], stage=prepare)
+    return replace(
+        last, inputs={"worked": replace(worked, stage=work, inputs={"prepared": prepared})}
+    )
+
+
 TOY = ToyPipeline()
 CHECKED = ToyPipeline(checked=True)
 

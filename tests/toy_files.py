@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.contract import Node, StageResult
 from pipelines.pipeline import TrialSettings
 from tests import toy
-from tests.toy import PREPARE, WORK, ToyPipeline
+from tests.toy import PREPARE, WORK, ToyPipeline, with_stages
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,9 @@ class ToysInFiles(ToyPipeline):
     """The toy pipeline, whose group is an array."""
 
     def graph(self, trial: TrialSettings) -> Node:
-        last = super().graph(trial)
-        worked = last.inputs["worked"]
-        prepared = worked.inputs["prepared"]
-        prepared = replace(prepared, stage=replace(PREPARE, function="tests.toy_files:prepare"))
+        prepare = replace(PREPARE, function="tests.toy_files:prepare")
         work = replace(WORK, function="tests.toy_files:work")
-        worked = replace(worked, stage=work, inputs={"prepared": prepared})
-        return replace(last, inputs={"worked": worked})
+        return with_stages(super().graph(trial), prepare, work)
 
 
 PIPELINE = ToysInFiles()

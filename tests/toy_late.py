@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.contract import Node, StageResult
 from pipelines.pipeline import TrialSettings
-from tests.toy import PREPARE, WORK, ToyPipeline, folder
+from tests.toy import PREPARE, WORK, ToyPipeline, folder, with_stages
 
 IMPORTED_S = 60
 """Seconds after which the first stage gives up."""
@@ -19,16 +19,10 @@ class LateToys(ToyPipeline):
     """The toy pipeline, with the work in a module of its own."""
 
     def graph(self, trial: TrialSettings) -> Node:
-        last = super().graph(trial)
-        worked = last.inputs["worked"]
-        prepared = worked.inputs["prepared"]
-        prepared = replace(prepared, stage=replace(PREPARE, function="tests.toy_late:wait"))
+        prepare = replace(PREPARE, function="tests.toy_late:wait")
         # Long enough to be a job of its own.
         work = replace(WORK, function="tests.toy_late_work:work", typical_s=60.0)
-        return replace(
-            last,
-            inputs={"worked": replace(worked, stage=work, inputs={"prepared": prepared})},
-        )
+        return with_stages(super().graph(trial), prepare, work)
 
 
 PIPELINE = LateToys()
